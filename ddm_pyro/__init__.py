@@ -1,0 +1,1 @@
+"""Discrete diffusion models as first-class citizens of Pyro."""
