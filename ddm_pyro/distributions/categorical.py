@@ -38,14 +38,17 @@ class FactorizedCategorical(SequenceLaw):
 
     @property
     def num_symbols(self) -> int:
+        """A."""
         return int(self.probs.shape[-1])
 
     def token_log_prob(self, value: Tensor) -> Tensor:
+        """log-probability of each token, (..., L)."""
         shape = torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)
         table = self.probs.expand(*shape, -1)
         return table.gather(-1, value.expand(shape).unsqueeze(-1)).squeeze(-1).log()
 
     def icdf(self, u: Tensor) -> Tensor:
+        """Tokens (..., L) from uniforms (..., L)."""
         return inverse_cdf(self.probs.expand(*u.shape, -1), u)
 
     def entropy(self) -> Tensor:

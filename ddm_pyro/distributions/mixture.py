@@ -43,6 +43,7 @@ class AtomMixture(SequenceLaw):
 
     @property
     def num_symbols(self) -> int:
+        """A."""
         return int(self.base.shape[-1])
 
     @property
@@ -51,6 +52,7 @@ class AtomMixture(SequenceLaw):
         return (1.0 - self.weights.sum(-1)).clamp(min=0.0)
 
     def token_log_prob(self, value: Tensor) -> Tensor:
+        """log-probability of each token, (..., L)."""
         shape = torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)
         value = value.expand(shape)
         at_atom = (self.weights * (value.unsqueeze(-1) == self.atoms)).sum(-1)
@@ -59,10 +61,13 @@ class AtomMixture(SequenceLaw):
         return (at_atom + self.rest * base).log()
 
     def icdf(self, u: Tensor) -> Tensor:
+        """Tokens (..., L) from uniforms (..., L)."""
         # Clamped from below only in the index: a u past all atoms leaves its remainder, rescaled, to the base law.
         edges = self.weights.cumsum(-1)
         inside = (edges <= u.unsqueeze(-1)).sum(-1)
-        atom = self.atoms.expand(*u.shape, -1).gather(-1, inside.clamp(max=edges.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+        atom = (
+            self.atoms.expand(*u.shape, -1).gather(-1, inside.clamp(max=edges.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+        )
         used = edges[..., -1]
         remainder = (u - used) / (1.0 - used).clamp(min=torch.finfo(u.dtype).tiny)
         return torch.where(inside < edges.shape[-1], atom, self._base_icdf(remainder.clamp(0.0, 1.0)))

@@ -55,7 +55,9 @@ class Samples(TorchDistribution):
     def tabular(self) -> Tabular:
         """The empirical pmf as a law on the observed atoms."""
         n = len(self.x)
-        return Tabular(atoms=self.x, probs=torch.full((n,), 1.0 / n, dtype=torch.float64, device=self.x.device), space=self.space)
+        return Tabular(
+            atoms=self.x, probs=torch.full((n,), 1.0 / n, dtype=torch.float64, device=self.x.device), space=self.space
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log of the share of draws equal to ``value``."""

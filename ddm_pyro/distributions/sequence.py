@@ -41,6 +41,14 @@ class SequenceLaw(TorchDistribution):
     def icdf(self, u: Tensor) -> Tensor:
         """Tokens (..., L) from uniforms (..., L): pushes the uniform law to this one."""
 
+    def table(self) -> Tensor:
+        """Probabilities of all symbols at every position, (..., L, A) float64."""
+        if self.num_symbols is None:
+            raise ValueError("A law on the natural numbers has no finite table; truncate the space with space.box(max).")
+        symbols = torch.arange(self.num_symbols, device=self._device)
+        values = symbols.reshape(-1, *(1,) * (len(self.batch_shape) + 1)).expand(-1, *self.batch_shape, *self.event_shape)
+        return self.token_log_prob(values).exp().movedim(0, -1)
+
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:
         """Sequences of whole numbers 0 .. A-1."""
@@ -49,7 +57,7 @@ class SequenceLaw(TorchDistribution):
         return constraints.independent(token, 1)
 
     @property
-    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+    def has_enumerate_support(self) -> bool:
         """Whether the space is small enough to enumerate."""
         size = self.num_symbols
         return size is not None and size ** self.event_shape[0] <= 2**20
@@ -57,7 +65,9 @@ class SequenceLaw(TorchDistribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All A**L sequences, shape (A**L, *batch, L), in index order. Raises ValueError when too many."""
         if self.num_symbols is None:
-            raise NotImplementedError("The support is infinite; truncate the alphabet with space.box(max) to enumerate it.")
+            raise NotImplementedError(
+                "The support is infinite; truncate the alphabet with space.box(max) to enumerate it."
+            )
         states = StateSpace(self.num_symbols, self.event_shape[0]).enumerate(self._device)
         states = states.reshape(-1, *(1,) * len(self.batch_shape), *self.event_shape)
         return states.expand(-1, *self.batch_shape, -1) if expand else states

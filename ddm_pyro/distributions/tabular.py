@@ -72,7 +72,9 @@ class Tabular(TorchDistribution):
             if atoms.dim() != 2 or probs.shape != atoms.shape[:1]:
                 raise ValueError(f"atoms {tuple(atoms.shape)} and probs {tuple(probs.shape)} must be (K, L) and (K,).")
             self._atoms, inverse = torch.unique(atoms, dim=0, return_inverse=True)
-            self._probs = torch.zeros(len(self._atoms), dtype=torch.float64, device=probs.device).index_add_(0, inverse, probs)
+            self._probs = torch.zeros(len(self._atoms), dtype=torch.float64, device=probs.device).index_add_(
+                0, inverse, probs
+            )
             self._pmf = None
         self.space = space
         super().__init__(torch.Size(), torch.Size((space.length,)), validate_args=validate_args)
@@ -104,7 +106,7 @@ class Tabular(TorchDistribution):
         return InSpace(self.space)
 
     @property
-    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+    def has_enumerate_support(self) -> bool:
         """Whether the space is small enough to enumerate."""
         return not self.space.is_countable and self.space.num_states <= 2**20
 
@@ -121,7 +123,9 @@ class Tabular(TorchDistribution):
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         if self._pmf is not None:
             return self._pmf[self.space.index(value)].log().expand(shape)
-        _, inverse = torch.unique(torch.cat([self.atoms, value.long().reshape(-1, self.space.length)]), dim=0, return_inverse=True)
+        _, inverse = torch.unique(
+            torch.cat([self.atoms, value.long().reshape(-1, self.space.length)]), dim=0, return_inverse=True
+        )
         table = torch.zeros(int(inverse.max()) + 1, dtype=torch.float64, device=value.device)
         table[inverse[: len(self._probs)]] = self._probs
         return table[inverse[len(self._probs) :]].log().reshape(value.shape[:-1]).expand(shape)
@@ -154,7 +158,9 @@ class Tabular(TorchDistribution):
         """The law of the tokens at ``positions``, in that order."""
         positions = list(positions)
         sizes = tuple(self.space.position_sizes[p] for p in positions)
-        space = StateSpace(sizes, len(positions), mask=self.space.mask is not None and max(sizes) == self.space.vocab_size)
+        space = StateSpace(
+            sizes, len(positions), mask=self.space.mask is not None and max(sizes) == self.space.vocab_size
+        )
         if self._pmf is None:
             return Tabular(atoms=self.atoms[:, positions], probs=self._probs, space=space)
         table = self._pmf.reshape(self.space.radices)

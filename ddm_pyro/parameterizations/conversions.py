@@ -1,0 +1,81 @@
+"""Exact conversions between the x0-posterior p(x_0^l | x_t), the ratio score p_t(y)/p_t(x) and the reverse rate.
+
+With K = P(x_t | x_0) a position, p_t(y)/p_t(x) = sum_u p(u | x) K(u, y) / K(u, x): divide the posterior by the
+likelihood of the token seen, and carry the quotient forward. The inverse carries back and multiplies.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ddm_pyro.processes import Process
+
+#: How far a converted posterior may leave the simplex by rounding, by the dtype of the score.
+SIMPLEX_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+def score_from_x0(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
+    """log p_t(y)/p_t(x) along ``process.moves(x)`` from log p(x_0 | x), (..., L, V) -> (..., L, M) float64."""
+    return along_moves(process, x, ratio_table(process, x, t, log_p)).log()
+
+
+def ratio_table(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
+    """p_t(x with position l set to v) / p_t(x) for all symbols, (..., L, A) float64."""
+    return process.evolve(over_likelihood(process, x, t, log_p), torch.zeros_like(t), t)
+
+
+def over_likelihood(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
+    """p(u | x) / P(x_t^l = x^l | x_0^l = u), 0 where the likelihood is 0; (..., L, A) float64."""
+    likelihood = process.likelihood(x, torch.zeros_like(t), t)
+    p = pad_symbols(process, log_p.to(torch.float64).exp())
+    return torch.where(likelihood > 0, p / likelihood, 0.0)
+
+
+def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> Tensor:
+    """log p(x_0 | x) from log p_t(y)/p_t(x), (..., L, A) -> (..., L, V).
+
+    Raises:
+        ValueError: the score belongs to no posterior (it is inexact); nothing is clamped.
+        NotImplementedError: moves that do not list all symbols.
+    """
+    if not process.has_full_moves:
+        raise NotImplementedError("The x0 view of a score needs moves that list every symbol; use the score or rate view.")
+    own = torch.arange(log_score.shape[-1], device=x.device) == x.unsqueeze(-1)
+    ratio = torch.where(own, 1.0, log_score.to(torch.float64).exp())
+    p = process.likelihood(x, torch.zeros_like(t), t) * process.evolve(ratio, t, torch.zeros_like(t))
+    tolerance = SIMPLEX_TOLERANCE.get(log_score.dtype, SIMPLEX_TOLERANCE[torch.float32])
+    tokens = p[..., : process.space.vocab_size]
+    off = torch.maximum(-p.amin(-1), (tokens.sum(-1) - 1.0).abs()).amax()
+    if not bool(off <= tolerance):
+        raise ValueError(
+            f"This score is the score of no law: its x0-posterior leaves the simplex by {float(off):.3g}. "
+            "Use a sampler that runs on rates (euler, tau-leaping), or a model with an x0 head."
+        )
+    return (tokens.clamp(min=0.0) / tokens.clamp(min=0.0).sum(-1, keepdim=True)).log()
+
+
+def rate_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> Tensor:
+    """R_t[y, x] p_t(y)/p_t(x), (..., L, M) float64; 0 where the forward rate is 0."""
+    rates = process.in_rates(x, t)
+    return torch.where(rates > 0, rates * log_score.to(torch.float64).exp(), 0.0)
+
+
+def masked_rate(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
+    """-alpha'/(1 - alpha) p(v | x) at masked positions: the same rate, finite also where alpha(t) = 0."""
+    rate = (process.mask_decay(t) / process.mask_probability(t))[..., None, None]
+    masked = (x == process.space.mask).unsqueeze(-1)
+    table = torch.where(masked, rate * log_p.to(torch.float64).exp(), 0.0)
+    return along_moves(process, x, pad_symbols(process, table))
+
+
+def pad_symbols(process: Process, table: Tensor) -> Tensor:
+    """Append the mask's column (zero) to a table over tokens."""
+    return torch.nn.functional.pad(table, (0, process.space.num_symbols - table.shape[-1]))
+
+
+def along_moves(process: Process, x: Tensor, table: Tensor) -> Tensor:
+    """Entries of a table over symbols at ``process.moves(x)``."""
+    if process.has_full_moves:
+        return table
+    return table.gather(-1, process.moves(x).expand(*table.shape[:-1], -1))

@@ -1,0 +1,106 @@
+"""Views of a network ``(x, t, **cond) -> logits``: any ``nn.Module`` will do."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ddm_pyro.parameterizations.base import Parameterization
+from ddm_pyro.processes import Process
+
+
+class _Network(Parameterization):
+    def __init__(self, network: nn.Module, process: Process) -> None:
+        if isinstance(network, Process) or not callable(network):
+            raise TypeError(f"{type(self).__name__}(network, process): network={network!r} is no nn.Module (x, t) -> logits.")
+        super().__init__(process)
+        self.network = network
+
+    def _time(self, x: Tensor, t: Any) -> Tensor:
+        dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.get_default_dtype())
+        return torch.as_tensor(t, device=x.device).to(dtype).expand(x.shape[:-1])
+
+    def _logits(self, x: Tensor, t: Tensor, at: Tensor | None = None) -> Tensor:
+        time = self._time(x, t)
+        if at is None:
+            out = self.network(x, time, **self.cond)
+        elif hasattr(self.network, "trunk") and hasattr(self.network, "head"):
+            # The head is the large part at a large vocabulary: run it on the selected rows only.
+            out = self.network.head(self.network.trunk(x, time, **self.cond).flatten(0, -2)[at])
+        else:
+            out = self.network(x, time, **self.cond).flatten(0, -2)[at]
+        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+
+class X0(_Network):
+    """The network's logits are those of x_0 given x_t: log p(x_0^l | x_t) = log_softmax(network(x, t)), (..., L, V).
+
+    With a masked process, revealed tokens are carried over: their posterior is the token itself.
+
+    Args:
+        network: (x, t, **cond) -> (..., L, V); with attributes ``trunk`` and ``head`` the head runs on chosen rows only.
+        process: the forward process.
+
+    Raises:
+        ValueError: logits of the wrong width (quoted at the first call).
+    """
+
+    primary: Literal["x0", "score"] = "x0"
+
+    def x0_log_probs(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
+        """log p(x_0^l = v | x_t = x), in float32 or the network's wider dtype."""
+        space = self.process.space
+        logits = self._logits(x, t, at)
+        if logits.shape[-1] != space.vocab_size:
+            raise ValueError(
+                f"The network returned {logits.shape[-1]} logits a position; an x0 head needs one a token, {space.vocab_size}."
+            )
+        tokens = x if at is None else x.reshape(-1)[at]
+        symbols = torch.arange(space.vocab_size, device=x.device)
+        if not isinstance(space.sizes, int):
+            sizes = torch.tensor(space.position_sizes, device=x.device).unsqueeze(-1)
+            inside = symbols < (sizes if at is None else sizes[at % space.length])
+            logits = torch.where(inside, logits, -torch.inf)
+        log_p = torch.log_softmax(logits, -1)
+        if space.mask is None:
+            return log_p
+        carried = torch.where(symbols == tokens.unsqueeze(-1), 0.0, -torch.inf).to(log_p.dtype)
+        return torch.where((tokens == space.mask).unsqueeze(-1), log_p, carried)
+
+
+class MaskPredictor(X0):
+    """A predictor of masked tokens from revealed ones that ignores time (SUBS, RADD, LLaDA): the network gets t = 0.
+
+    Raises:
+        ValueError: a process without masks.
+    """
+
+    time_free = True
+
+    def __init__(self, network: nn.Module, process: Process) -> None:
+        super().__init__(network, process)
+        if not process.is_masked:
+            raise ValueError(f"MaskPredictor needs a masked process, not {process!r}; use X0 or Score.")
+
+    def _time(self, x: Tensor, t: Any) -> Tensor:
+        return super()._time(x, torch.zeros((), device=x.device))
+
+
+class Score(_Network):
+    """The network returns log p_t(y)/p_t(x), (..., L, A) over symbols (V suffice when the last symbol is the mask)."""
+
+    primary: Literal["x0", "score"] = "score"
+
+    def log_score(self, x: Tensor, t: Tensor) -> Tensor:
+        """The network's output, in float32 or its wider dtype, along ``process.moves(x)``."""
+        out = self._logits(x, t)
+        if self.process.space.is_countable:
+            return out
+        width, space = out.shape[-1], self.process.space
+        if width == space.vocab_size and space.mask is not None:
+            out = torch.nn.functional.pad(out, (0, 1))
+        elif width != space.num_symbols:
+            raise ValueError(f"The network returned {width} scores a position; a score head needs one a symbol, {space.num_symbols}.")
+        return out if self.process.has_full_moves else out.gather(-1, self.process.moves(x))

@@ -1,0 +1,67 @@
+"""Any finite generator, given as a matrix and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddm_pyro.rates.base import RateMatrix
+
+#: Relative tolerance for the row sums of a generator given by the user.
+ROW_TOLERANCE = 1e-8
+
+
+class Dense(RateMatrix):
+    """Any finite generator, given as a matrix.
+
+    Args:
+        matrix: (V, V), Q[x, y] the rate from x to y; off-diagonal entries >= 0, rows summing to 0.
+
+    Raises:
+        ValueError: not square, NaN or infinite, a negative rate, a row that does not sum to 0 (quoted).
+
+    Example:
+        >>> Dense([[-1.0, 1.0], [2.0, -2.0]]).stationary().probs
+        tensor([0.6667, 0.3333], dtype=torch.float64)
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = check_generator(torch.as_tensor(matrix).detach().double())
+        self.vocab_size = len(self._matrix)
+
+    def matrix(self) -> Tensor:
+        """The generator as given."""
+        return self._matrix
+
+    def __repr__(self) -> str:
+        return f"Dense({self.vocab_size} x {self.vocab_size})"
+
+
+def check_generator(matrix: Tensor) -> Tensor:
+    """Return a valid generator, or raise ValueError that quotes what is wrong with it."""
+    if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
+        raise ValueError(f"The generator has shape {tuple(matrix.shape)}; it must be square, (V, V).")
+    if not bool(torch.isfinite(matrix).all()):
+        where = (~torch.isfinite(matrix)).nonzero()[0].tolist()
+        raise ValueError(f"The generator has the entry {float(matrix[tuple(where)])} at {where}; rates must be finite.")
+    off_diagonal = matrix - torch.diag(matrix.diagonal())
+    if bool((off_diagonal < 0).any()):
+        where = (off_diagonal < 0).nonzero()[0].tolist()
+        raise ValueError(
+            f"The generator has the rate {float(matrix[tuple(where)]):.6g} at {where}; off-diagonal rates must not be negative."
+        )
+    sums = matrix.sum(-1)
+    scale = max(1.0, float(off_diagonal.max()))
+    if bool((sums.abs() > ROW_TOLERANCE * scale).any()):
+        row = int(sums.abs().argmax())
+        hint = (
+            "; columns sum to 0, so pass the transpose (rows are 'from')"
+            if bool((matrix.sum(0).abs() <= ROW_TOLERANCE * scale).all())
+            else ""
+        )
+        raise ValueError(
+            f"Row {row} of the generator sums to {float(sums[row]):.6g}; rows must sum to 0, the diagonal being minus the exit rate{hint}."
+        )
+    return matrix
