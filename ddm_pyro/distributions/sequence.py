@@ -89,7 +89,7 @@ class SequenceLaw(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> SequenceLaw:
         """The same law for a larger batch, without copying."""
-        new = self._get_checked_instance(SequenceLaw, _instance)
+        new = self._get_checked_instance(type(self), _instance)
         batch_shape = torch.Size(batch_shape)
         for name, dims in self.parameter_dims.items():
             value = getattr(self, name)

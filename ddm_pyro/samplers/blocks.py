@@ -1,0 +1,160 @@
+"""Masked samplers that fix how many positions a step reveals: k-unmask and first hitting."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ddm_pyro import random
+from ddm_pyro.distributions import LazyLaw
+from ddm_pyro.samplers.base import Sampler
+from ddm_pyro.samplers.plans import OrderPlan, Planned
+from ddm_pyro.samplers.reveal import RevealSubset
+
+if TYPE_CHECKING:
+    from ddm_pyro.parameterizations import Parameterization
+    from ddm_pyro.processes import Process
+
+
+class BlockSampler(Sampler):
+    """Each step reveals a uniformly chosen set of masked positions of a size fixed in advance."""
+
+    masked_only: ClassVar[bool] = True
+
+    @abstractmethod
+    def sizes_for(self, free: int) -> tuple[int, ...]:
+        """Block sizes in generation order for a row with ``free`` masked positions."""
+
+    def num_steps(self, process: Process, steps: int | None) -> int:
+        """The number of blocks; another value is refused."""
+        fixed = len(self.sizes_for(process.space.length))
+        if steps is not None and steps != fixed:
+            raise ValueError(f"{self} takes {fixed} steps on {process.space.length} positions, not steps={steps}.")
+        return fixed
+
+    def step(self, model: Parameterization, x: Tensor, t: Tensor, s: Tensor) -> TorchDistribution:
+        """Law of the next block's outcome given x. Raises ValueError for a model that depends on time."""
+        if not model.time_free:
+            raise ValueError(f"{self} without a plan needs a time-free model: its steps happen at random times.")
+        space = model.process.space
+
+        def build() -> RevealSubset:
+            table = torch.tensor(self._by_remaining(space.length), device=x.device)
+            count = table[(x == space.mask).sum(-1)]
+            return RevealSubset(x, count, model.x0_log_probs(x, t))
+
+        return LazyLaw(build, x.shape[:-1], x.shape[-1])
+
+    @abstractmethod
+    def _by_remaining(self, length: int) -> list[int]:
+        """Size of the next block by the number of masks left, 0 .. length."""
+
+    def plan(self, process: Process, x: Tensor, times: Tensor) -> TorchDistribution:
+        """A uniform random order of the masked positions, cut into blocks."""
+        steps = len(times) - 1
+        blocks = [k for k, size in enumerate(self._plan_sizes(process.space.length)) for _ in range(size)]
+        return OrderPlan(x == process.space.mask, torch.tensor(blocks[: x.shape[-1]], device=x.device), steps)
+
+    def _plan_sizes(self, length: int) -> tuple[int, ...]:
+        return self.sizes_for(length)
+
+
+@dataclass(frozen=True)
+class KUnmask(BlockSampler):
+    """Step k reveals ``sizes[k]`` masked positions at once, drawn independently given what is revealed.
+
+    The sampler of Li and Cai (arXiv 2505.21400) with any mask-size schedule; ``sizes`` is in generation order and sums
+    to the number of masked positions. Expected mask-conditional KL is exact on the information curve.
+
+    Args:
+        sizes: positive whole numbers, e.g. (4, 4, 2).
+
+    Raises:
+        ValueError: a size below 1, or a total other than the number of masked positions.
+    """
+
+    sizes: Sequence[int]
+
+    def __post_init__(self) -> None:
+        sizes = tuple(int(size) for size in self.sizes)
+        if not sizes or min(sizes) < 1 or sizes != tuple(self.sizes):
+            raise ValueError(f"sizes={self.sizes!r} must be whole numbers of at least 1, in generation order.")
+        object.__setattr__(self, "sizes", sizes)
+
+    def sizes_for(self, free: int) -> tuple[int, ...]:
+        """``sizes``; refused unless they sum to ``free``."""
+        return tuple(self.sizes)
+
+    def check_free(self, free: int) -> None:
+        """Raise ValueError unless the sizes sum to the number of positions to fill."""
+        if sum(self.sizes) != free:
+            raise ValueError(f"sizes={self.sizes} reveal {sum(self.sizes)} positions but {free} are masked; they must sum to {free}.")
+
+    def _by_remaining(self, length: int) -> list[int]:
+        # masks left before step k = sizes[k] + sizes[k + 1] + ...
+        before = list(accumulate(reversed(self.sizes)))[::-1]
+        table = [0] * (length + 1)
+        for masks, size in zip(before, self.sizes, strict=True):
+            table[masks] = size
+        return table
+
+    def prepare(self, process: Process, x: Tensor, times: Tensor, plan: Tensor | None) -> Sampler:
+        """Follow the plan."""
+        return self if plan is None else Planned.of(process, x, times, plan)
+
+
+@dataclass(frozen=True)
+class FirstHitting(BlockSampler):
+    """Positions are revealed one by one in a uniform random order at their exact hitting times.
+
+    The first-hitting sampler: exact in law but for the predictor's error. ``refresh=b`` renews the predictor only
+    every b hits, for the whole batch at once: b positions are then drawn independently. A predictor that depends on
+    time sees the time of its block's first hit, 1 - alpha(t') = (1 - alpha(t)) U^(1/m) with m masks left.
+
+    Args:
+        refresh: hits a network call, at least 1.
+
+    Raises:
+        ValueError: refresh below 1.
+    """
+
+    refresh: int = 1
+
+    def __post_init__(self) -> None:
+        if self.refresh != int(self.refresh) or self.refresh < 1:
+            raise ValueError(f"refresh={self.refresh!r} must be a whole number of at least 1.")
+
+    def sizes_for(self, free: int) -> tuple[int, ...]:
+        """refresh, refresh, ..., and the rest."""
+        blocks = math.ceil(free / self.refresh)
+        return tuple(min(self.refresh, free - k * self.refresh) for k in range(blocks))
+
+    def check_free(self, free: int) -> None:
+        """Any number of masked positions will do."""
+
+    def _by_remaining(self, length: int) -> list[int]:
+        return [min(self.refresh, masks) for masks in range(length + 1)]
+
+    def prepare(self, process: Process, x: Tensor, times: Tensor, plan: Tensor | None) -> Sampler:
+        """Follow the plan, the network's time running with the hits."""
+        return self if plan is None else Planned.of(process, x, times, plan, self._clock(process, x, len(times) - 1))
+
+    def _clock(self, process: Process, x: Tensor, steps: int) -> Tensor | None:
+        schedule = getattr(process, "schedule", None)
+        if schedule is None:
+            return None
+        masks = (x == process.space.mask).sum(-1, keepdim=True)
+        left = masks - torch.arange(x.shape[-1], device=x.device)
+        # log of the shrinking factor of 1 - alpha at each hit; rows without masks left stay where they are.
+        log_u = torch.log1p(-random.uniform(x.shape, x.device)) / left.clamp(min=1)
+        level = torch.where(left > 0, log_u, 0.0).cumsum(-1).exp()
+        start = process.mask_probability(torch.ones((), dtype=torch.float64, device=x.device))
+        return schedule.inverse(1.0 - start * level)[:, :: self.refresh][:, :steps]
