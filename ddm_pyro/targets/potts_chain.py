@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,22 +13,18 @@ from ddm_pyro import random
 from ddm_pyro.spaces import StateSpace
 from ddm_pyro.targets.base import Target, normalize
 from ddm_pyro.targets.checks import finite, whole
-from ddm_pyro.targets.information import line_curve, ring_curve
+from ddm_pyro.targets.information import Powers, line_curve, potts_powers, ring_curve
 from ddm_pyro.targets.markov_chain import MarkovChain
 from ddm_pyro.targets.messages import DenseTransfer, draw, ring_marginals
 
 #: Largest |coupling|: exp of it, and of its square, is still a float64.
 MAX_COUPLING = 300.0
 
-#: log(1 + (K-1) lam^L) below which the information curve of a frustrated ring would keep fewer than nine digits.
-MIN_LOG_RETURN = -15.0
-
 
 class PottsChain(Target):
     """P(x) proportional to exp(J #{i : x_i = x_{i+1}}), on {0..K-1}^L.
 
-    The free line is the stationary Markov chain with transition lam I + (1 - lam) 11^T / K,
-    lam = (e^J - 1) / (e^J + K - 1). The ring (``periodic``) also counts x_{L-1} = x_0 (a ring of two sites thus
+    The free line is the stationary Markov chain with P(x, y) proportional to exp(J [x = y]). The ring (``periodic``) also counts x_{L-1} = x_0 (a ring of two sites thus
     counts its pair twice, a ring of one site has no pair); conditioned on x_0 it is a line again.
 
     Args:
@@ -67,25 +64,14 @@ class PottsChain(Target):
         """K."""
         return self.space.vocab_size
 
-    @property
-    def correlation(self) -> float:
-        """lam, the second eigenvalue of the line's transition; P^n has lam^n."""
-        growth, others = math.exp(-abs(self.coupling)), self.num_states - 1
-        if self.coupling >= 0:
-            return -math.expm1(-self.coupling) / (1 + others * growth)
-        return math.expm1(self.coupling) / (growth + others) if others else 1.0
+    @cached_property
+    def _powers(self) -> Powers:
+        return potts_powers(self.num_states, self.coupling, self.space.length)
 
     @property
     def _log_return(self) -> float:
-        """log trace P^L = log(1 + (K-1) lam^L): the ring's total over the line's transitions (0 on the line)."""
-        if not self.periodic or self.num_states == 1:
-            return 0.0
-        length = self.space.length
-        if self.num_states == 2 and self.coupling < 0 and length % 2:
-            # 1 - |lam|^L: an odd ring of two repelling states is frustrated and its total cancels.
-            weak = math.exp(self.coupling)
-            return math.log(-math.expm1(length * (math.log1p(-weak) - math.log1p(weak))))
-        return math.log1p((self.num_states - 1) * self.correlation**length)
+        """log trace P^L: the ring's total over its transitions (0 on the line)."""
+        return math.log(self.num_states * float(self._powers.same[-1])) if self.periodic else 0.0
 
     @property
     def _device(self) -> torch.device:
@@ -107,19 +93,20 @@ class PottsChain(Target):
             return self.line.expand(self.batch_shape).sample(sample_shape)
         u = random.uniform((*sample_shape, *self.batch_shape, self.space.length), self._device)
         nothing = torch.zeros(self.space.length, self.num_states, dtype=torch.float64, device=self._device)
-        return draw(nothing, DenseTransfer(self.line.transition), True, u.reshape(-1, self.space.length)).reshape(
-            u.shape
-        )
+        x = draw(nothing, DenseTransfer(self.line.transition), True, u.reshape(-1, self.space.length))
+        return x.reshape(u.shape)
 
     def entropy(self) -> Tensor:
         """H = -E log P, from the probability that neighbours agree; nats."""
         if not self.periodic:
             return self.line.entropy().expand(self.batch_shape)
-        steps, length = self.line.transition, self.space.length
-        around = torch.linalg.matrix_power(steps, length - 1).T
-        pair = steps * around / math.exp(self._log_return)
-        # entr(P) / P = -log P where P > 0; all entries are positive for |J| <= MAX_COUPLING.
-        return (self._log_return - length * (pair * steps.log()).sum()).expand(self.batch_shape)
+        same, other, states = self._powers
+        # A neighbour agrees through one link and the rest of the ring, L - 1 links the other way round.
+        agree = same[1] * same[-2] / same[-1]
+        disagree = (states - 1) * other[1] * other[-2] / same[-1]
+        log_stay, log_move = same[1].log(), other[1].log() if states > 1 else same.new_zeros(())
+        entropy = self._log_return - self.space.length * (agree * log_stay + disagree * log_move)
+        return entropy.expand(self.batch_shape)
 
     def posterior(self, log_evidence: Tensor) -> Tensor:
         """Log marginals given unary evidence: O(L K^2) a row on the line, O(L K^3) on the ring."""
@@ -134,10 +121,8 @@ class PottsChain(Target):
 
         Every masked sampler's factorisation error is a combination of its values (Li and Cai, arXiv 2505.21400).
         """
-        if self._log_return < MIN_LOG_RETURN:
-            raise ValueError(f"{self} is so frustrated that its distances cancel in float64; use a weaker coupling.")
         curve = ring_curve if self.periodic else line_curve
-        return curve(self.num_states, self.space.length, self.correlation, math.exp(self._log_return))
+        return curve(self._powers, self.space.length)
 
     def total_mutual_information(self) -> Tensor:
         """sum_i I(X_i; X_others) = L (Hbar(0) - Hbar(L-1)), nats."""
