@@ -53,6 +53,16 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(words) or "none"
 
 
+def stop(text: str) -> str:
+    """The text with an end mark, one only.
+
+    Example:
+        >>> stop("It is off"), stop("Did you mean 'x'?")
+        ('It is off.', "Did you mean 'x'?")
+    """
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def quote_exception(exc: BaseException) -> str:
     """``Type: message`` on one line, whatever the exception's own ``__str__`` does.
 

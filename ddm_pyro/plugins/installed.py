@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ddm_pyro.plugins.api import CORE, DISTRIBUTION
 from ddm_pyro.plugins.discovery import Candidate
-from ddm_pyro.plugins.errors import PluginError, listed, quote_exception
+from ddm_pyro.plugins.errors import PluginError, listed, quote_exception, stop
 from ddm_pyro.plugins.kinds import singular
 from ddm_pyro.plugins.loader import PLUGIN_FAULTS, Loaded, Refused, admit, load, provided, refuse
 from ddm_pyro.plugins.options import LoadOptions, normalize
@@ -26,7 +26,7 @@ def load_core(modules: Sequence[str], version: str | None) -> list[Loaded]:
         try:
             hooks, specs = admit(importlib.import_module(module), CORE, CORE)
         except PLUGIN_FAULTS as exc:
-            raise PluginError(f"The core's own components in {module} cannot be registered: {_say(exc)}.") from exc
+            raise PluginError(f"The core's own components in {module} cannot be registered: {stop(_say(exc))}") from exc
         record = PluginRecord(
             CORE,
             CORE,
@@ -85,7 +85,7 @@ def collisions(plugins: Sequence[Loaded]) -> Iterator[tuple[list[int], str]]:
     for (kind, id), members in sorted(claims.items()):
         if len(members) > 1:
             providers = [_origin(plugins[member].record) for member in members]
-            yield members, f"the {singular(kind)} '{id}' is registered by {listed(providers)}"
+            yield members, f"the {singular(kind)} '{id}' is registered by {' and by '.join(providers)}"
 
 
 def _twice(candidate: Candidate, wanted: Sequence[Candidate], core: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ def find(index: Index, records: Sequence[PluginRecord], kind: str, id: str) -> C
     what = f"{singular(kind)} {id!r}"
     for record in records:
         if record.status != "active" and _concerns(record, kind, id):
-            raise BrokenPluginError(f"The {what} is not available. {record.sentence}.")
+            raise BrokenPluginError(f"The {what} is not available. {record.sentence}")
     raise UnknownIdError(f"Unknown {what}.{_hint(index, records, kind, id)} {_known(kind, table)}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ddm_pyro.plugins import discovery
 from ddm_pyro.plugins.api import BUILTINS, LOCAL
 from ddm_pyro.plugins.discovery import Candidate
-from ddm_pyro.plugins.errors import PluginError
+from ddm_pyro.plugins.errors import PluginError, stop
 from ddm_pyro.plugins.installed import collisions, load_core, load_installed
 from ddm_pyro.plugins.kinds import singular
 from ddm_pyro.plugins.loader import Loaded, Refused, admit, provided
@@ -96,7 +96,7 @@ class Manager:
             hooks, specs = admit(plugin, name, LOCAL)
             return self._keep(name, hooks, specs, replace)
         except Refused as refusal:
-            raise PluginError(f"Plugin '{name}' was not registered: {refusal.reason}.") from refusal.__cause__
+            raise PluginError(f"Plugin '{name}' was not registered: {stop(refusal.reason)}") from refusal.__cause__
 
     def add(self, spec: Spec, *, replace: bool = False) -> PluginRecord:
         """Register one spec for this process only, as ``local/name``, under the plugin name ``kind-name``.
@@ -112,7 +112,7 @@ class Manager:
         try:
             return self._keep(f"{singular(spec.kind)}-{spec.name}", (), (spec,), replace)
         except Refused as refusal:
-            raise PluginError(f"'{LOCAL}/{spec.name}' was not registered: {refusal.reason}.") from None
+            raise PluginError(f"'{LOCAL}/{spec.name}' was not registered: {stop(refusal.reason)}") from None
 
     def unregister(self, name: str) -> None:
         """Remove what ``register`` or ``add`` registered under this plugin name.
@@ -157,7 +157,7 @@ class Manager:
         plugins = load_installed(candidates, self.options, version, self._builtins)
         for loaded in plugins:
             if loaded.record.status not in ("active", "disabled"):
-                _log.warning("%s (the other plugins are not affected)", loaded.record.sentence)
+                _log.warning("%s The other plugins are not affected.", loaded.record.sentence)
         self._installed = core + plugins
         self._unmatched = self.options.unmatched({name for one in candidates for name in one.names})
 

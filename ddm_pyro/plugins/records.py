@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from ddm_pyro.plugins.errors import stop
 from ddm_pyro.plugins.specs import Spec
 
 #: ``active``: its components can be used. ``disabled``: switched off, never imported. ``error``: it raised.
@@ -49,7 +50,7 @@ class PluginRecord:
     @property
     def sentence(self) -> str:
         """One line about a plugin that cannot be used."""
-        return f"Plugin '{self.name}' of {self.provider} is {STATUS_WORDS[self.status]}: {self.reason}"
+        return stop(f"Plugin '{self.name}' of {self.provider} is {STATUS_WORDS[self.status]}: {self.reason}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, ready for JSON."""

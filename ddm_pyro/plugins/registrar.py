@@ -43,7 +43,8 @@ class Registrar:
         if self.closed:
             raise ValueError(f"register() of {hook_of(self.kind)} was called after the hook had returned.")
         if not isinstance(spec, expected):
-            raise TypeError(f"{hook_of(self.kind)} takes {expected.__name__}(...), but was given {spec!r}.")
+            given = f"{type(spec).__name__} {spec.name!r}" if isinstance(spec, Spec) else repr(spec)
+            raise TypeError(f"{hook_of(self.kind)} takes {expected.__name__}(...), but was given {given}.")
         taken = {name for other in self.specs for name in (other.name, *other.aliases)}
         for name in (spec.name, *spec.aliases):
             if name in taken:

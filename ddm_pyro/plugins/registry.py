@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
-from ddm_pyro.plugins.errors import BrokenPluginError, PluginError, quote_exception
+from ddm_pyro.plugins.errors import BrokenPluginError, PluginError, quote_exception, stop
 from ddm_pyro.plugins.kinds import KINDS, canonical_kind, singular
 from ddm_pyro.plugins.loader import PLUGIN_FAULTS
 from ddm_pyro.plugins.lookup import Index, find
@@ -158,7 +158,7 @@ class Registry:
                 dist = component.plugin.dist
                 hint = f" It needs an extra: pip install '{dist}[{','.join(spec.requires)}]'."
             raise BrokenPluginError(
-                f"{_says(component)} cannot be loaded from {spec.factory}: {quote_exception(exc)}.{hint}"
+                f"{_says(component)} cannot be loaded from {spec.factory}: {stop(quote_exception(exc))}{hint}"
             ) from exc
         if not callable(factory):
             raise BrokenPluginError(f"{_says(component)} cannot be built: {spec.factory} is not callable.")

@@ -1,0 +1,1 @@
+"""A nearest-neighbour rate matrix for ddm_pyro."""

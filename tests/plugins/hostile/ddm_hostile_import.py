@@ -1,0 +1,3 @@
+"""Raises at import."""
+
+raise RuntimeError("no licence\n   found")
