@@ -24,7 +24,7 @@ def as_time(t: Any) -> Tensor:
     return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
 
 
-class NoiseSchedule(ABC):
+class NoiseSchedule(ABC):  # noqa: B024 (one of two methods is required, not either one)
     """A decreasing survival probability with alpha(0) = 1; alpha(1) = 0 is allowed.
 
     A subclass gives ``alpha`` or ``sigma`` (better both, and ``decay``); the rest follows: derivatives by forward-mode

@@ -45,7 +45,9 @@ class StateSpace:
         if isinstance(self.sizes, Sequence):
             sizes = tuple(int(size) for size in self.sizes)
             if len(sizes) != self.length:
-                raise ValueError(f"sizes={sizes} names {len(sizes)} positions but length={self.length}; they must agree.")
+                raise ValueError(
+                    f"sizes={sizes} names {len(sizes)} positions but length={self.length}; they must agree."
+                )
             # Equal sizes are stored as one int, so that spaces compare equal however they were written.
             object.__setattr__(self, "sizes", sizes[0] if len(set(sizes)) == 1 else sizes)
         if self.length < 1:
@@ -127,7 +129,11 @@ class StateSpace:
     def unindex(self, index: Tensor) -> Tensor:
         """States of the given indices: (...,) -> (..., length)."""
         digits = torch.stack(
-            [index.div(stride, rounding_mode="floor") % radix for stride, radix in zip(self.strides, self.radices, strict=True)], -1
+            [
+                index.div(stride, rounding_mode="floor") % radix
+                for stride, radix in zip(self.strides, self.radices, strict=True)
+            ],
+            -1,
         )
         if self.mask is None or isinstance(self.sizes, int):
             return digits
@@ -143,7 +149,7 @@ class StateSpace:
         """Flat index of states: (..., length) -> (...,). The tokens are taken as valid; see ``check``."""
         strides = torch.tensor(self.strides, device=x.device)
         if self.mask is not None and not isinstance(self.sizes, int):
-            x = torch.where(x == self.mask, torch.tensor(self.position_sizes, device=x.device), x)
+            x = torch.where(self.is_mask(x), torch.tensor(self.position_sizes, device=x.device), x)
         return (x.long() * strides).sum(-1)
 
     def contains(self, x: Tensor) -> Tensor:
@@ -156,8 +162,12 @@ class StateSpace:
         else:
             inside = inside & (x < torch.tensor(self.sizes, device=x.device))
         if self.mask is not None:
-            inside = inside | (x == self.mask)
+            inside = inside | self.is_mask(x)
         return inside.all(-1)
+
+    def is_mask(self, x: Tensor) -> Tensor:
+        """Which tokens are masks, (...) -> (...) bool; none on a space without masks."""
+        return x.eq(-1 if self.mask is None else self.mask)
 
     def check(self, x: Tensor, what: str = "x") -> Tensor:
         """Return ``x`` as int64 of shape (..., length), or raise ValueError quoting the first bad token."""
@@ -178,7 +188,9 @@ class StateSpace:
             return f"{self.vocab_size} is the mask id, which data must not hold."
         if self.sizes is None:
             return "tokens must not be negative."
-        return f"position l takes 0 to size - 1, sizes being {self.sizes}" + (f", or the mask {self.mask}." if self.mask is not None else ".")
+        return f"position l takes 0 to size - 1, sizes being {self.sizes}" + (
+            f", or the mask {self.mask}." if self.mask is not None else "."
+        )
 
 
 def describe_size(space: StateSpace) -> str:

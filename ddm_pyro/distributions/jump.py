@@ -73,10 +73,14 @@ class JumpLaw(SequenceLaw):
     def table(self) -> Tensor:
         """Probabilities of all symbols, (..., L, A) float64."""
         if self._num_symbols is None:
-            raise ValueError("A law on the natural numbers has no finite table; truncate the space with space.box(max).")
+            raise ValueError(
+                "A law on the natural numbers has no finite table; truncate the space with space.box(max)."
+            )
         total = self.weights.sum(-1, keepdim=True, dtype=torch.float64)
         leave = self.jump.unsqueeze(-1) * self.weights / torch.where(total > 0, total, 1.0)
-        stay = (1.0 - self.jump).unsqueeze(-1) * (torch.arange(self._num_symbols, device=self.x.device) == self.x.unsqueeze(-1))
+        stay = (1.0 - self.jump).unsqueeze(-1) * (
+            torch.arange(self._num_symbols, device=self.x.device) == self.x.unsqueeze(-1)
+        )
         if self.moves is not None:
             return stay.double().scatter_add(-1, self.moves, leave)
         return stay + torch.nn.functional.pad(leave, (0, self._num_symbols - leave.shape[-1]))
@@ -88,14 +92,18 @@ class JumpLaw(SequenceLaw):
         inner = (u / torch.where(jump > 0, jump, 1.0)).clamp(max=1.0)
         move = inverse_cdf(self.weights.expand(*u.shape, -1), inner)
         if self.moves is not None:
-            move = self.moves.expand(*u.shape, -1).gather(-1, move.clamp(max=self.moves.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+            move = (
+                self.moves.expand(*u.shape, -1)
+                .gather(-1, move.clamp(max=self.moves.shape[-1] - 1).unsqueeze(-1))
+                .squeeze(-1)
+            )
         return torch.where(u < jump, move, self.x)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> JumpLaw:  # type: ignore[override]
         """The same law for a larger batch, without copying."""
         new = self._get_checked_instance(JumpLaw, _instance)
         shape = torch.Size(batch_shape) + self.event_shape
-        new.__init__(  # type: ignore[misc]
+        new.__init__(
             self.x.expand(shape),
             self.jump.expand(shape),
             self.weights.expand(*shape, -1),

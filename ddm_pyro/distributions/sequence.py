@@ -44,9 +44,13 @@ class SequenceLaw(TorchDistribution):
     def table(self) -> Tensor:
         """Probabilities of all symbols at every position, (..., L, A) float64."""
         if self.num_symbols is None:
-            raise ValueError("A law on the natural numbers has no finite table; truncate the space with space.box(max).")
+            raise ValueError(
+                "A law on the natural numbers has no finite table; truncate the space with space.box(max)."
+            )
         symbols = torch.arange(self.num_symbols, device=self._device)
-        values = symbols.reshape(-1, *(1,) * (len(self.batch_shape) + 1)).expand(-1, *self.batch_shape, *self.event_shape)
+        values = symbols.reshape(-1, *(1,) * (len(self.batch_shape) + 1)).expand(
+            -1, *self.batch_shape, *self.event_shape
+        )
         return self.token_log_prob(values).exp().movedim(0, -1)
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)

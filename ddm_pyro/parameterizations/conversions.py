@@ -40,7 +40,9 @@ def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> 
         NotImplementedError: moves that do not list all symbols.
     """
     if not process.has_full_moves:
-        raise NotImplementedError("The x0 view of a score needs moves that list every symbol; use the score or rate view.")
+        raise NotImplementedError(
+            "The x0 view of a score needs moves that list every symbol; use the score or rate view."
+        )
     own = torch.arange(log_score.shape[-1], device=x.device) == x.unsqueeze(-1)
     ratio = torch.where(own, 1.0, log_score.to(torch.float64).exp())
     p = process.likelihood(x, torch.zeros_like(t), t) * process.evolve(ratio, t, torch.zeros_like(t))
@@ -64,7 +66,7 @@ def rate_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -
 def masked_rate(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
     """-alpha'/(1 - alpha) p(v | x) at masked positions: the same rate, finite also where alpha(t) = 0."""
     rate = (process.mask_decay(t) / process.mask_probability(t))[..., None, None]
-    masked = (x == process.space.mask).unsqueeze(-1)
+    masked = process.space.is_mask(x).unsqueeze(-1)
     table = torch.where(masked, rate * log_p.to(torch.float64).exp(), 0.0)
     return along_moves(process, x, pad_symbols(process, table))
 

@@ -39,7 +39,9 @@ class Exact(Parameterization):
     def __init__(self, target: HasPosterior, process: Process) -> None:
         super().__init__(process)
         if target.space != process.space.data:
-            raise ValueError(f"The target lives on {target.space} but the process on {process.space.data}; they must agree.")
+            raise ValueError(
+                f"The target lives on {target.space} but the process on {process.space.data}; they must agree."
+            )
         self.target = target
         self.time_free = process.is_masked
 
@@ -48,11 +50,11 @@ class Exact(Parameterization):
         space = self.process.space
         if space.mask is not None:
             seen = torch.arange(space.vocab_size, device=x.device) == x.unsqueeze(-1)
-            evidence = torch.where(seen | (x == space.mask).unsqueeze(-1), 0.0, -torch.inf).double()
+            evidence = torch.where(seen | space.is_mask(x).unsqueeze(-1), 0.0, -torch.inf).double()
         else:
             time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
             evidence = self.process.likelihood(x, torch.zeros_like(time), time).log()
         table = self.target.posterior(evidence.reshape(-1, *evidence.shape[-2:])).reshape(evidence.shape)
         if space.mask is not None:
-            table = torch.where((x == space.mask).unsqueeze(-1), table, evidence)
+            table = torch.where(space.is_mask(x).unsqueeze(-1), table, evidence)
         return table if at is None else table.flatten(0, -2)[at]

@@ -14,7 +14,9 @@ from ddm_pyro.processes import Process
 class _Network(Parameterization):
     def __init__(self, network: nn.Module, process: Process) -> None:
         if isinstance(network, Process) or not callable(network):
-            raise TypeError(f"{type(self).__name__}(network, process): network={network!r} is no nn.Module (x, t) -> logits.")
+            raise TypeError(
+                f"{type(self).__name__}(network, process): network={network!r} is no nn.Module (x, t) -> logits."
+            )
         super().__init__(process)
         self.network = network
 
@@ -40,7 +42,7 @@ class X0(_Network):
     With a masked process, revealed tokens are carried over: their posterior is the token itself.
 
     Args:
-        network: (x, t, **cond) -> (..., L, V); with attributes ``trunk`` and ``head`` the head runs on chosen rows only.
+        network: (x, t, **cond) -> (..., L, V); given ``trunk`` and ``head``, the head runs on chosen rows only.
         process: the forward process.
 
     Raises:
@@ -67,7 +69,7 @@ class X0(_Network):
         if space.mask is None:
             return log_p
         carried = torch.where(symbols == tokens.unsqueeze(-1), 0.0, -torch.inf).to(log_p.dtype)
-        return torch.where((tokens == space.mask).unsqueeze(-1), log_p, carried)
+        return torch.where(space.is_mask(tokens).unsqueeze(-1), log_p, carried)
 
 
 class MaskPredictor(X0):
@@ -102,5 +104,7 @@ class Score(_Network):
         if width == space.vocab_size and space.mask is not None:
             out = torch.nn.functional.pad(out, (0, 1))
         elif width != space.num_symbols:
-            raise ValueError(f"The network returned {width} scores a position; a score head needs one a symbol, {space.num_symbols}.")
+            raise ValueError(
+                f"The network returned {width} scores a position; a score head needs one a symbol, {space.num_symbols}."
+            )
         return out if self.process.has_full_moves else out.gather(-1, self.process.moves(x))

@@ -123,11 +123,11 @@ def time_on(x: Tensor, t: Any) -> Tensor:
 
 
 def _times(x: Tensor, s: Any, t: Any) -> tuple[Tensor, Tensor]:
-    return torch.broadcast_tensors(time_on(x, s), time_on(x, t))  # type: ignore[return-value]
+    return torch.broadcast_tensors(time_on(x, s), time_on(x, t))
 
 
 def _validating(validate_args: bool | None) -> bool:
-    return bool(Distribution._validate_args) if validate_args is None else validate_args  # type: ignore[attr-defined]
+    return bool(Distribution._validate_args) if validate_args is None else validate_args
 
 
 def check_times(s: Tensor, t: Tensor) -> None:

@@ -155,7 +155,7 @@ class ForwardProcess(Process):
 
     def _pi_at(self, x: Tensor) -> Tensor:
         if self.joint.is_homogeneous:
-            return self.joint.rates[0].pi_at(x)  # type: ignore[attr-defined,no-any-return]
+            return self.joint.rates[0].pi_at(x)  # type: ignore[attr-defined]
         base = self._base(x.device)
         return base.expand(*x.shape, -1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
 

@@ -78,7 +78,9 @@ class KroneckerSum:
         out = x.unsqueeze(-1).expand(*x.shape, width).clone()
         for rate, positions in self.groups:
             local = rate.moves(self._local(rate, x[..., positions]))
-            out[..., positions, : local.shape[-1]] = torch.where(local.eq(rate.vocab_size if rate.has_mask else -1), self.space.vocab_size, local)
+            out[..., positions, : local.shape[-1]] = torch.where(
+                local.eq(_mask_of(rate)), self.space.vocab_size, local
+            )
         return out
 
     def out_rates(self, x: Tensor) -> Tensor:
@@ -160,11 +162,11 @@ class KroneckerSum:
         # In padded arrays the mask is V = max(sizes) everywhere; a rate knows it as its own vocab_size.
         if not rate.has_mask:
             return tokens
-        return torch.where(tokens.eq(self.space.vocab_size), rate.vocab_size, tokens)
+        return torch.where(self.space.is_mask(tokens), _mask_of(rate), tokens)
 
     def _columns(self, rate: RateMatrix, device: torch.device) -> Tensor:
         columns = torch.arange(rate.num_symbols or 0, device=device)
-        return torch.where(columns.eq(rate.vocab_size if rate.has_mask else -1), self.space.vocab_size, columns)
+        return torch.where(columns.eq(_mask_of(rate)), self.space.vocab_size, columns)
 
     def _spread(self, rate: RateMatrix, table: Tensor) -> Tensor:
         out = torch.zeros(*table.shape[:-1], self.space.num_symbols, dtype=table.dtype, device=table.device)
@@ -174,3 +176,7 @@ class KroneckerSum:
         if self.is_homogeneous:
             return f"KroneckerSum([{self.rates[0]!r}] * {len(self.rates)})"
         return f"KroneckerSum({list(self.rates)})"
+
+
+def _mask_of(rate: RateMatrix) -> int:
+    return rate.vocab_size if rate.has_mask and rate.vocab_size is not None else -1

@@ -48,7 +48,7 @@ class BlockSampler(Sampler):
 
         def build() -> RevealSubset:
             table = torch.tensor(self._by_remaining(space.length), device=x.device)
-            count = table[(x == space.mask).sum(-1)]
+            count = table[space.is_mask(x).sum(-1)]
             return RevealSubset(x, count, model.x0_log_probs(x, t))
 
         return LazyLaw(build, x.shape[:-1], x.shape[-1])
@@ -61,7 +61,7 @@ class BlockSampler(Sampler):
         """A uniform random order of the masked positions, cut into blocks."""
         steps = len(times) - 1
         blocks = [k for k, size in enumerate(self._plan_sizes(process.space.length)) for _ in range(size)]
-        return OrderPlan(x == process.space.mask, torch.tensor(blocks[: x.shape[-1]], device=x.device), steps)
+        return OrderPlan(process.space.is_mask(x), torch.tensor(blocks[: x.shape[-1]], device=x.device), steps)
 
     def _plan_sizes(self, length: int) -> tuple[int, ...]:
         return self.sizes_for(length)
@@ -96,7 +96,9 @@ class KUnmask(BlockSampler):
     def check_free(self, free: int) -> None:
         """Raise ValueError unless the sizes sum to the number of positions to fill."""
         if sum(self.sizes) != free:
-            raise ValueError(f"sizes={self.sizes} reveal {sum(self.sizes)} positions but {free} are masked; they must sum to {free}.")
+            raise ValueError(
+                f"sizes={self.sizes} reveal {sum(self.sizes)} positions but {free} are masked; they must sum to {free}."
+            )
 
     def _by_remaining(self, length: int) -> list[int]:
         # masks left before step k = sizes[k] + sizes[k + 1] + ...
@@ -151,7 +153,7 @@ class FirstHitting(BlockSampler):
         schedule = getattr(process, "schedule", None)
         if schedule is None:
             return None
-        masks = (x == process.space.mask).sum(-1, keepdim=True)
+        masks = process.space.is_mask(x).sum(-1, keepdim=True)
         left = masks - torch.arange(x.shape[-1], device=x.device)
         # log of the shrinking factor of 1 - alpha at each hit; rows without masks left stay where they are.
         log_u = torch.log1p(-random.uniform(x.shape, x.device)) / left.clamp(min=1)

@@ -47,7 +47,9 @@ class SampleOnly(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Refused."""
-        raise NotImplementedError(f"A step of {self._name} can be sampled but its density is not computed; use sample(), or push() on a small space.")
+        raise NotImplementedError(
+            f"A step of {self._name} can be sampled but its density is not computed; use sample(), or push() on a small space."
+        )
 
 
 def simulate(
@@ -105,7 +107,9 @@ def _flat_rates(model: Parameterization, x: Tensor, t: Tensor, rows: Tensor) -> 
     return model.rows(rows).reverse_rate(x[rows], t[rows]).flatten(1)
 
 
-def joint_generator(model: Parameterization, t: Tensor, space: StateSpace, limit: int = 2**16) -> scipy.sparse.csr_matrix:
+def joint_generator(
+    model: Parameterization, t: Tensor, space: StateSpace, limit: int = 2**16
+) -> scipy.sparse.csr_matrix:
     """The reverse generator at time t on the enumerated space, (N, N) sparse, rows = from."""
     total = space.require_enumerable("The exact law of a jump process", limit=limit)
     states = space.enumerate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -30,7 +31,7 @@ def reveal_law(model: Parameterization, x: Tensor, t: Tensor, rho: Tensor) -> La
 
     def build() -> JumpLaw:
         space = model.process.space
-        jump = torch.where(x == space.mask, rho, 0.0).double()
+        jump = torch.where(space.is_mask(x), rho, 0.0).double()
         return JumpLaw(x, jump, model.x0_log_probs(x, t).exp(), num_symbols=space.num_symbols, validate_args=False)
 
     return LazyLaw(build, x.shape[:-1], x.shape[-1])
@@ -108,7 +109,7 @@ class Planned(Sampler):
     @classmethod
     def of(cls, process: Process, x: Tensor, times: Tensor, plan: Tensor, clock: Tensor | None = None) -> Planned:
         """The planned sampler for a start ``x`` and reveal steps ``plan``, (n, L)."""
-        plan = torch.where(x == process.space.mask, plan, -1)
+        plan = torch.where(process.space.is_mask(x), plan, -1)
         return cls(plan, _by_step(plan, len(times) - 1) if _is_host(plan) else None, clock)
 
     def step(self, model: Parameterization, x: Tensor, t: Tensor, s: Tensor) -> TorchDistribution:
@@ -133,4 +134,4 @@ def _by_step(plan: Tensor, steps: int) -> tuple[Tensor, ...]:
     flat = plan.reshape(-1).numpy()
     order = flat.argsort(kind="stable")
     edges = flat[order].searchsorted(range(steps + 1))
-    return tuple(torch.from_numpy(order[low:high]) for low, high in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(torch.from_numpy(order[low:high]) for low, high in pairwise(edges))

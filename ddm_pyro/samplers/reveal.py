@@ -68,7 +68,7 @@ class RevealAt(_Reveal):
         token = value.flatten(-2)[..., self.at]
         inside = token < table.shape[-1]
         chosen = table.expand(*token.shape, -1).gather(-1, torch.where(inside, token, 0).unsqueeze(-1)).squeeze(-1)
-        out = torch.zeros(value.shape[:-2] + (self.x.numel(),), dtype=torch.float64, device=value.device)
+        out = torch.zeros((*value.shape[:-2], self.x.numel()), dtype=torch.float64, device=value.device)
         out[..., self.at] = torch.where(inside, chosen, -torch.inf)
         return torch.where(kept.all(-1), out.unflatten(-1, self.x.shape).sum(-1), -torch.inf)
 
@@ -111,7 +111,7 @@ class RevealSubset(_Reveal):
         own = torch.arange(self.num_symbols, device=self.x.device) == self.x.unsqueeze(-1)
         values = torch.nn.functional.pad(self.log_probs.double().softmax(-1), (0, 1))
         table = own + torch.where(self.masked.unsqueeze(-1), values, 0.0)
-        masks_left = (space.enumerate(weights.device) == space.mask).sum(-1)
+        masks_left = space.is_mask(space.enumerate(weights.device)).sum(-1)
         before = self.masked.sum(-1)
         out = torch.zeros(space.num_states, dtype=torch.float64, device=weights.device)
         for m in range(self.x.shape[-1] + 1):

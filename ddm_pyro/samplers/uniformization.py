@@ -65,7 +65,7 @@ class Uniformization(Sampler):
 
         def bound(start: Tensor) -> Tensor:
             # A masked row only ever loses masks, so its number at the start bounds the step.
-            free = (start == process.space.mask).sum(-1) if process.is_masked else start.shape[-1]
+            free = process.space.is_mask(start).sum(-1) if process.is_masked else start.shape[-1]
             return torch.as_tensor(free, dtype=torch.float64, device=start.device).expand(len(start)) * per_position
 
         return SampleOnly(lambda: simulate(model, x, t, s, bound=bound), x.shape, "core/uniformization")
@@ -79,7 +79,9 @@ class Uniformization(Sampler):
 
         solution = solve_ivp(flow, (0.0, float(t - s)), pmf.numpy(), method="DOP853", rtol=1e-10, atol=1e-13)
         if not solution.success:
-            raise ValueError(f"The exact law of core/uniformization from t={float(t):.4g} to s={float(s):.4g} failed: {solution.message}")
+            raise ValueError(
+                f"The exact law of core/uniformization from t={float(t):.4g} to s={float(s):.4g} failed: {solution.message}"
+            )
         return torch.from_numpy(solution.y[:, -1]).clamp(min=0.0)
 
 
@@ -113,7 +115,9 @@ def _bridge_rates(process: Process, times: Tensor) -> Tensor:
             worst = torch.maximum(worst, schedule.rate(times) * (1.0 / refreshed - pi[pi > 0].min()))
         return worst
     if process.space.num_symbols > 512:
-        raise ValueError("No reverse-rate bound is known for this process at this vocabulary; pass bound= to core/uniformization.")
+        raise ValueError(
+            "No reverse-rate bound is known for this process at this vocabulary; pass bound= to core/uniformization."
+        )
     return torch.stack([_dense_bridge_rate(process, time) for time in times])
 
 
