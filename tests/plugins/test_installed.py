@@ -170,6 +170,12 @@ def test_one_module_claimed_by_two_distributions(site, good, make) -> None:
     assert module not in sys.modules
 
 
+def test_a_disabled_copy_is_no_clash(site, good, make) -> None:
+    module = good("ddm-pyro-one", "ring")
+    site.install("ddm-pyro-two", "3.0", entry_points={"copy": module})
+    assert make(disable={"copy"}).ids("rates") == ("one/ring",)
+
+
 @pytest.mark.parametrize("dist", ["core", "ddm-pyro-core", "ddm-pyro-local", "DDM_Pyro_Core"])
 def test_no_distribution_takes_a_reserved_namespace(dist, good, make) -> None:
     module = good(dist, "euler")
