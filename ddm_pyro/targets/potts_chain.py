@@ -24,8 +24,9 @@ MAX_COUPLING = 300.0
 class PottsChain(Target):
     """P(x) proportional to exp(J #{i : x_i = x_{i+1}}), on {0..K-1}^L.
 
-    The free line is the stationary Markov chain with P(x, y) proportional to exp(J [x = y]). The ring (``periodic``) also counts x_{L-1} = x_0 (a ring of two sites thus
-    counts its pair twice, a ring of one site has no pair); conditioned on x_0 it is a line again.
+    The free line is the stationary Markov chain with P(x, y) proportional to exp(J [x = y]). The ring
+    (``periodic``) also counts x_{L-1} = x_0 (a ring of two sites thus counts its pair twice, a ring of one site has
+    no pair); conditioned on x_0 it is a line again.
 
     Args:
         num_states: K.
