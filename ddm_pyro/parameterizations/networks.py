@@ -26,11 +26,12 @@ class _Network(Parameterization):
 
     def _logits(self, x: Tensor, t: Tensor, at: Tensor | None = None) -> Tensor:
         time = self._time(x, t)
+        trunk, head = getattr(self.network, "trunk", None), getattr(self.network, "head", None)
         if at is None:
             out = self.network(x, time, **self.cond)
-        elif hasattr(self.network, "trunk") and hasattr(self.network, "head"):
+        elif callable(trunk) and callable(head):
             # The head is the large part at a large vocabulary: run it on the selected rows only.
-            out = self.network.head(self.network.trunk(x, time, **self.cond).flatten(0, -2)[at])
+            out = head(trunk(x, time, **self.cond).flatten(0, -2)[at])
         else:
             out = self.network(x, time, **self.cond).flatten(0, -2)[at]
         return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
@@ -57,7 +58,8 @@ class X0(_Network):
         logits = self._logits(x, t, at)
         if logits.shape[-1] != space.vocab_size:
             raise ValueError(
-                f"The network returned {logits.shape[-1]} logits a position; an x0 head needs one a token, {space.vocab_size}."
+                f"The network returned {logits.shape[-1]} logits a position; "
+                f"an x0 head needs one a token, {space.vocab_size}."
             )
         tokens = x if at is None else x.reshape(-1)[at]
         symbols = torch.arange(space.vocab_size, device=x.device)

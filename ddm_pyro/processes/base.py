@@ -113,7 +113,8 @@ class Process(ABC):
         if bool((chance <= 0).any()):
             where = (chance <= 0).nonzero()[0].tolist()
             raise ValueError(
-                f"xt cannot follow x0: the token at {where} has probability 0 under q(x_t | x_0); draw xt from marginal(x0, t)."
+                f"xt cannot follow x0: the token at {where} has probability 0 under q(x_t | x_0); "
+                "draw xt from marginal(x0, t)."
             )
 
 
@@ -141,5 +142,6 @@ def check_times(s: Tensor, t: Tensor) -> None:
     bad = (s >= t) & ~((s == 0) & (t == 0))
     if bool(bad.any()):
         raise ValueError(
-            f"s={float(s[bad].reshape(-1)[0]):.6g} must be smaller than t={float(t[bad].reshape(-1)[0]):.6g}: noise is added from s to t."
+            f"s={float(s[bad].reshape(-1)[0]):.6g} must be smaller than t={float(t[bad].reshape(-1)[0]):.6g}: "
+            "noise is added from s to t."
         )

@@ -50,7 +50,8 @@ def check_generator(matrix: Tensor) -> Tensor:
     if bool((off_diagonal < 0).any()):
         where = (off_diagonal < 0).nonzero()[0].tolist()
         raise ValueError(
-            f"The generator has the rate {float(matrix[tuple(where)]):.6g} at {where}; off-diagonal rates must not be negative."
+            f"The generator has the rate {float(matrix[tuple(where)]):.6g} at {where}; "
+            "off-diagonal rates must not be negative."
         )
     sums = matrix.sum(-1)
     scale = max(1.0, float(off_diagonal.max()))
@@ -62,6 +63,7 @@ def check_generator(matrix: Tensor) -> Tensor:
             else ""
         )
         raise ValueError(
-            f"Row {row} of the generator sums to {float(sums[row]):.6g}; rows must sum to 0, the diagonal being minus the exit rate{hint}."
+            f"Row {row} of the generator sums to {float(sums[row]):.6g}; rows must sum to 0, "
+            f"the diagonal being minus the exit rate{hint}."
         )
     return matrix

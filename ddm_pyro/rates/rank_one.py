@@ -152,7 +152,8 @@ class RankOne(RankOneRate):
             raise ValueError(f"stationary has shape {tuple(pi.shape)}; give one probability a token, (V,).")
         if not bool(torch.isfinite(pi).all()) or bool((pi < 0).any()) or abs(float(pi.sum()) - 1.0) > MASS_TOLERANCE:
             raise ValueError(
-                f"stationary={describe(pi)} is no law: entries must be >= 0 and sum to 1 (they sum to {float(pi.sum()):.9g})."
+                f"stationary={describe(pi)} is no law: entries must be >= 0 and sum to 1 "
+                f"(they sum to {float(pi.sum()):.9g})."
             )
         self.vocab_size = len(pi)
         self._pi = pi / pi.sum()

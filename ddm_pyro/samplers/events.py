@@ -48,7 +48,8 @@ class SampleOnly(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Refused."""
         raise NotImplementedError(
-            f"A step of {self._name} can be sampled but its density is not computed; use sample(), or push() on a small space."
+            f"A step of {self._name} can be sampled but its density is not computed; "
+            "use sample(), or push() on a small space."
         )
 
 
@@ -91,8 +92,8 @@ def simulate(
             share = rates.sum(-1) / ceiling[moving]
             if bool((share > 1.0 + 1e-9).any()):
                 raise ValueError(
-                    f"The reverse rate reached {float(share.max()):.4g} times its bound, so uniformization would be wrong; "
-                    "pass a larger bound= to core/uniformization."
+                    f"The reverse rate reached {float(share.max()):.4g} times its bound, so uniformization "
+                    "would be wrong; pass a larger bound= to core/uniformization."
                 )
             hit = choice < share
             jump, at = moving[hit], inverse_cdf(rates[hit], (choice / share)[hit])

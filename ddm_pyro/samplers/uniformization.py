@@ -80,7 +80,8 @@ class Uniformization(Sampler):
         solution = solve_ivp(flow, (0.0, float(t - s)), pmf.numpy(), method="DOP853", rtol=1e-10, atol=1e-13)
         if not solution.success:
             raise ValueError(
-                f"The exact law of core/uniformization from t={float(t):.4g} to s={float(s):.4g} failed: {solution.message}"
+                f"The exact law of core/uniformization from t={float(t):.4g} to s={float(s):.4g} "
+                f"failed: {solution.message}"
             )
         return torch.from_numpy(solution.y[:, -1]).clamp(min=0.0)
 
@@ -126,7 +127,7 @@ def _dense_bridge_rate(process: Process, time: Tensor) -> Tensor:
     x = symbols.unsqueeze(-1).expand(-1, process.space.length)
     kernel = process.likelihood(x, torch.zeros_like(time), time)  # (A, L, A): [x, l, u] = K_l(u, x)
     moves, rates = process.moves(x), process.in_rates(x, time)  # (A, L, M)
-    to = torch.stack([kernel[moves[:, l], l] for l in range(process.space.length)], 1)  # (A, L, M, A): K_l(u, move)
+    to = torch.stack([kernel[moves[:, at], at] for at in range(process.space.length)], 1)  # (A, L, M, A): K_l(u, move)
     total = (rates.unsqueeze(-1) * to).sum(-2)
     inside = torch.tensor(process.space.position_sizes).unsqueeze(-1) > symbols  # tokens u that position l has
     valid = inside & (kernel > 0) & inside.T.unsqueeze(-1)
