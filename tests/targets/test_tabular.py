@@ -159,6 +159,17 @@ def test_product_is_the_product():
     assert_draws_follow(target.sample((20000,)), pmf, (2, 3, 1))
 
 
+@pytest.mark.parametrize("make", [lambda: Product([[0.1, 0.9], [1.0]]), lambda: random_tabular((2, 1), seed=0)])
+def test_evidence_on_padding_is_ignored_whatever_it_holds(make):
+    target = make()
+    evidence = torch.zeros(1, 2, 2, dtype=torch.float64)
+    clean = target.posterior(evidence)
+    evidence[0, 1, 1] = float("nan")
+    found = target.posterior(evidence)
+    assert torch.equal(found, clean)
+    assert found[0, 1].tolist() == [0.0, -float("inf")]
+
+
 def test_product_of_one_row_and_of_a_tensor():
     assert_is_the_law(Product([[0.25, 0.75]]), [0.25, 0.75])
     rows = torch.tensor([[0.25, 0.75], [0.6, 0.4]], dtype=torch.float64)
