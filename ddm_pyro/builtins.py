@@ -158,9 +158,7 @@ def register_metrics(register: Register) -> None:
             summary="Fortet-Mourier: |f| <= 1 and Lipschitz for the Hamming distance",
         )
     )
-    register(
-        MetricSpec("w1-hamming", factory=f"{home}:HammingWasserstein", summary="Wasserstein-1, Hamming distance")
-    )
+    register(MetricSpec("w1-hamming", factory=f"{home}:HammingWasserstein", summary="Wasserstein-1, Hamming distance"))
     register(MetricSpec("mmd-hamming", factory=f"{home}:HammingMMD", summary="MMD with exp(-Hamming / bandwidth)"))
     register(MetricSpec("kl", factory=f"{home}:KL", summary="KL(data || sampler), nats"))
     register(MetricSpec("nll", factory=f"{home}:NLL", summary="cross entropy of the data under the sampler, nats"))

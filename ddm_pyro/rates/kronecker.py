@@ -78,9 +78,7 @@ class KroneckerSum:
         out = x.unsqueeze(-1).expand(*x.shape, width).clone()
         for rate, positions in self.groups:
             local = rate.moves(self._local(rate, x[..., positions]))
-            out[..., positions, : local.shape[-1]] = torch.where(
-                local.eq(_mask_of(rate)), self.space.vocab_size, local
-            )
+            out[..., positions, : local.shape[-1]] = torch.where(local.eq(_mask_of(rate)), self.space.vocab_size, local)
         return out
 
     def out_rates(self, x: Tensor) -> Tensor:
