@@ -10,18 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddm_pyro.arrays import float64
+
 #: Halvings of [0, 1] in the default inverse: past these a float64 does not change.
 BISECTIONS = 60
-
-
-def as_time(t: Any) -> Tensor:
-    """``t`` as a float64 tensor on its own device."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
 
 
 class NoiseSchedule(ABC):  # noqa: B024 (one of two methods is required, not either one)
@@ -49,12 +45,12 @@ class NoiseSchedule(ABC):  # noqa: B024 (one of two methods is required, not eit
 
     def decay(self, t: Tensor) -> Tensor:
         """-alpha'(t)."""
-        t = as_time(t).clone()  # forward mode refuses expanded tensors
+        t = float64(t).clone()  # forward mode refuses expanded tensors
         return -torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))[1]
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """The time t with alpha(t) = alpha; values outside [alpha(1), 1] go to the nearer end."""
-        alpha = as_time(alpha)
+        alpha = float64(alpha)
         low, high = torch.zeros_like(alpha), torch.ones_like(alpha)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
@@ -74,19 +70,19 @@ class Linear(NoiseSchedule):
 
     def alpha(self, t: Tensor) -> Tensor:
         """1 - t."""
-        return 1.0 - as_time(t)
+        return 1.0 - float64(t)
 
     def sigma(self, t: Tensor) -> Tensor:
         """-log(1 - t)."""
-        return -torch.log1p(-as_time(t))
+        return -torch.log1p(-float64(t))
 
     def decay(self, t: Tensor) -> Tensor:
         """1."""
-        return torch.ones_like(as_time(t))
+        return torch.ones_like(float64(t))
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """1 - alpha."""
-        return (1.0 - as_time(alpha)).clamp(0.0, 1.0)
+        return (1.0 - float64(alpha)).clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,19 +101,19 @@ class LogLinear(NoiseSchedule):
 
     def alpha(self, t: Tensor) -> Tensor:
         """1 - (1 - eps) t."""
-        return 1.0 - (1.0 - self.eps) * as_time(t)
+        return 1.0 - (1.0 - self.eps) * float64(t)
 
     def sigma(self, t: Tensor) -> Tensor:
         """-log(1 - (1 - eps) t)."""
-        return -torch.log1p(-(1.0 - self.eps) * as_time(t))
+        return -torch.log1p(-(1.0 - self.eps) * float64(t))
 
     def decay(self, t: Tensor) -> Tensor:
         """1 - eps."""
-        return torch.full_like(as_time(t), 1.0 - self.eps)
+        return torch.full_like(float64(t), 1.0 - self.eps)
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """(1 - alpha) / (1 - eps)."""
-        return ((1.0 - as_time(alpha)) / (1.0 - self.eps)).clamp(0.0, 1.0)
+        return ((1.0 - float64(alpha)) / (1.0 - self.eps)).clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -126,23 +122,23 @@ class Cosine(NoiseSchedule):
 
     def alpha(self, t: Tensor) -> Tensor:
         """1 - cos(pi (1 - t) / 2), written 2 sin^2(pi (1 - t) / 4) to stay exact near t = 1."""
-        return 2.0 * torch.sin(math.pi / 4 * (1.0 - as_time(t))) ** 2
+        return 2.0 * torch.sin(math.pi / 4 * (1.0 - float64(t))) ** 2
 
     def sigma(self, t: Tensor) -> Tensor:
         """-log alpha(t); near t = 0, 1 - alpha(t) = sin(pi t / 2)."""
-        return -torch.log1p(-torch.sin(math.pi / 2 * as_time(t)))
+        return -torch.log1p(-torch.sin(math.pi / 2 * float64(t)))
 
     def decay(self, t: Tensor) -> Tensor:
         """pi / 2 cos(pi t / 2)."""
-        return math.pi / 2 * torch.sin(math.pi / 2 * (1.0 - as_time(t)))
+        return math.pi / 2 * torch.sin(math.pi / 2 * (1.0 - float64(t)))
 
     def rate(self, t: Tensor) -> Tensor:
         """decay(t) / alpha(t) = pi / 2 / tan(pi (1 - t) / 4)."""
-        return math.pi / 2 / torch.tan(math.pi / 4 * (1.0 - as_time(t)))
+        return math.pi / 2 / torch.tan(math.pi / 4 * (1.0 - float64(t)))
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """2 / pi arcsin(1 - alpha)."""
-        return 2 / math.pi * torch.arcsin((1.0 - as_time(alpha)).clamp(0.0, 1.0))
+        return 2 / math.pi * torch.arcsin((1.0 - float64(alpha)).clamp(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -167,11 +163,11 @@ class Geometric(NoiseSchedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         """smin ((smax / smin)^t - 1)."""
-        return self.smin * torch.expm1(as_time(t) * self._log_ratio)
+        return self.smin * torch.expm1(float64(t) * self._log_ratio)
 
     def rate(self, t: Tensor) -> Tensor:
         """log(smax / smin) smin^(1-t) smax^t."""
-        return self._log_ratio * self.smin * torch.exp(as_time(t) * self._log_ratio)
+        return self._log_ratio * self.smin * torch.exp(float64(t) * self._log_ratio)
 
     def decay(self, t: Tensor) -> Tensor:
         """rate(t) alpha(t)."""
@@ -179,7 +175,7 @@ class Geometric(NoiseSchedule):
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """log1p(-log(alpha) / smin) / log(smax / smin)."""
-        return (torch.log1p(-torch.log(as_time(alpha)) / self.smin) / self._log_ratio).clamp(0.0, 1.0)
+        return (torch.log1p(-torch.log(float64(alpha)) / self.smin) / self._log_ratio).clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -194,11 +190,11 @@ class Constant(NoiseSchedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         """total * t."""
-        return self.total * as_time(t)
+        return self.total * float64(t)
 
     def rate(self, t: Tensor) -> Tensor:
         """total."""
-        return torch.full_like(as_time(t), self.total)
+        return torch.full_like(float64(t), self.total)
 
     def decay(self, t: Tensor) -> Tensor:
         """total exp(-total t)."""
@@ -206,4 +202,4 @@ class Constant(NoiseSchedule):
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """-log(alpha) / total."""
-        return (-torch.log(as_time(alpha)) / self.total).clamp(0.0, 1.0)
+        return (-torch.log(float64(alpha)) / self.total).clamp(0.0, 1.0)

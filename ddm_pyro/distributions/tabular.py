@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import random
+from ddm_pyro.arrays import float64
 from ddm_pyro.distributions.inverse_cdf import inverse_cdf
+from ddm_pyro.distributions.token_law import TokenLaw
 from ddm_pyro.spaces import StateSpace
 
 #: How far the total mass of a pmf may be from one before it is refused; rounding of 2**24 terms stays below.
 MASS_TOLERANCE = 1e-6
 
 
-class Tabular(TorchDistribution):
+class Tabular(TokenLaw):
     """The law with P(x) = pmf[x], batch shape (), event shape (L,).
 
     ``Tabular(pmf)`` takes the tensor of shape sizes (one axis a position); ``Tabular(pmf, space=space)`` also the flat
@@ -40,9 +40,6 @@ class Tabular(TorchDistribution):
         [0.3, 0.7]
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
-
     def __init__(
         self,
         pmf: Any = None,
@@ -57,7 +54,7 @@ class Tabular(TorchDistribution):
             raise ValueError("Tabular takes either pmf, or atoms with probs and space.")
         self.tail_mass = float(tail_mass)
         if pmf is not None:
-            pmf = _float64(pmf)
+            pmf = float64(pmf).detach()
             space = StateSpace(tuple(pmf.shape), pmf.dim()) if space is None else space
             total = space.require_enumerable("A pmf")
             if pmf.numel() != total or tuple(pmf.shape) not in {(total,), space.radices}:
@@ -67,7 +64,7 @@ class Tabular(TorchDistribution):
         else:
             if space is None:
                 raise ValueError("Tabular(atoms=, probs=) needs space= as well.")
-            probs = check_pmf(_float64(probs), "probs")
+            probs = check_pmf(float64(probs).detach(), "probs")
             atoms = space.check(torch.as_tensor(atoms, device=probs.device), "atoms")
             if atoms.dim() != 2 or probs.shape != atoms.shape[:1]:
                 raise ValueError(f"atoms {tuple(atoms.shape)} and probs {tuple(probs.shape)} must be (K, L) and (K,).")
@@ -100,21 +97,18 @@ class Tabular(TorchDistribution):
         """Probabilities of ``atoms``, (K,) float64."""
         return self._probs
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """The sequences of the space."""
-        return InSpace(self.space)
-
     @property
-    def has_enumerate_support(self) -> bool:
-        """Whether the space is small enough to enumerate."""
-        return not self.space.is_countable and self.space.num_states <= 2**20
+    def _device(self) -> torch.device:
+        return self._probs.device
 
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All states, (num_states, *batch, L)."""
-        states = self.space.enumerate(self._probs.device)
-        states = states.reshape(-1, *(1,) * len(self.batch_shape), self.space.length)
-        return states.expand(-1, *self.batch_shape, -1) if expand else states
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:
+        """Shapes from those of ``pmf`` (one axis a position) or ``atoms``; a flat pmf does not tell the length."""
+        if "atoms" in arg_shapes:
+            return torch.Size(), torch.Size(arg_shapes["atoms"][-1:])
+        if "space" in arg_shapes and len(arg_shapes["pmf"]) == 1:
+            raise NotImplementedError("The shape of a flat pmf does not tell the length; give the tensor shape.")
+        return torch.Size(), torch.Size((len(arg_shapes["pmf"]),))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), (..., L) -> (...,), float64; -inf off the support."""
@@ -142,14 +136,6 @@ class Tabular(TorchDistribution):
         last = torch.nextafter(cdf[-1], torch.zeros_like(cdf[-1]))
         return torch.searchsorted(cdf, torch.minimum(u * cdf[-1], last), right=True)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Tabular:
-        """The same law for a batch."""
-        new = self._get_checked_instance(Tabular, _instance)
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_batch")})
-        super(Tabular, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
     def entropy(self) -> Tensor:
         """H = -sum_x P(x) log P(x), nats."""
         return torch.special.entr(self._probs).sum().expand(self.batch_shape)
@@ -171,25 +157,6 @@ class Tabular(TorchDistribution):
 
     def __repr__(self) -> str:
         return f"Tabular({self.space})"
-
-
-class InSpace(constraints.Constraint):
-    """Constraint: a sequence of the given state space."""
-
-    is_discrete = True
-    event_dim = 1
-
-    def __init__(self, space: StateSpace) -> None:
-        self.space = space
-        super().__init__()
-
-    def check(self, value: Tensor) -> Tensor:
-        """Which sequences lie in the space, (..., L) -> (...,)."""
-        return self.space.contains(value)
-
-
-def _float64(values: Any) -> Tensor:
-    return torch.as_tensor(values).detach().to(torch.float64)
 
 
 def check_pmf(probs: Tensor, what: str) -> Tensor:

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ddm_pyro.arrays import float64
 from ddm_pyro.distributions import FactorizedCategorical
 from ddm_pyro.spaces import StateSpace
 
@@ -120,7 +121,7 @@ class Process(ABC):
 
 def time_on(x: Tensor, t: Any) -> Tensor:
     """``t`` as a float64 tensor; a Python number goes to the device of ``x``."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64, device=x.device)
+    return float64(t, x.device)
 
 
 def _times(x: Tensor, s: Any, t: Any) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ddm_pyro.arrays import float64
 from ddm_pyro.distributions import AtomMixture, FactorizedCategorical
 from ddm_pyro.processes.base import Process, time_on
 from ddm_pyro.rates import KroneckerSum, Masked, RankOneRate, RateMatrix
-from ddm_pyro.schedules import NoiseSchedule, as_time
+from ddm_pyro.schedules import NoiseSchedule
 
 
 class ForwardProcess(Process):
@@ -108,7 +109,7 @@ class ForwardProcess(Process):
 
     def noise(self, s: Any, t: Any) -> Tensor:
         """sigma(t) - sigma(s); 0 when both are at the same infinite end."""
-        high, low = self.schedule.sigma(as_time(t)), self.schedule.sigma(as_time(s))
+        high, low = self.schedule.sigma(float64(t)), self.schedule.sigma(float64(s))
         return torch.where(high == low, 0.0, high - low)
 
     def evolve(self, p: Tensor, s: Any, t: Any) -> Tensor:
@@ -130,12 +131,12 @@ class ForwardProcess(Process):
     def mask_probability(self, t: Tensor) -> Tensor:
         """1 - alpha(t) of a masked process."""
         self._require_masked()
-        return -torch.expm1(-self.schedule.sigma(as_time(t)))
+        return -torch.expm1(-self.schedule.sigma(float64(t)))
 
     def mask_decay(self, t: Tensor) -> Tensor:
         """-alpha'(t) of a masked process."""
         self._require_masked()
-        return self.schedule.decay(as_time(t))
+        return self.schedule.decay(float64(t))
 
     def _require_masked(self) -> None:
         if not self.is_masked or not all(isinstance(rate, Masked) for rate, _ in self.joint.groups):

@@ -9,10 +9,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ddm_pyro.arrays import float64
 from ddm_pyro.rates.base import RateMatrix
 
 #: How far the total of a refreshing law may be from one.
-MASS_TOLERANCE = 1e-8
+MASS_TOLERANCE = 1e-6
 
 
 class RankOneRate(RateMatrix):
@@ -147,7 +148,7 @@ class RankOne(RankOneRate):
     """
 
     def __init__(self, stationary: Any) -> None:
-        pi = torch.as_tensor(stationary).detach().double()
+        pi = float64(stationary).detach()
         if pi.dim() != 1 or len(pi) == 0:
             raise ValueError(f"stationary has shape {tuple(pi.shape)}; give one probability a token, (V,).")
         if not bool(torch.isfinite(pi).all()) or bool((pi < 0).any()) or abs(float(pi.sum()) - 1.0) > MASS_TOLERANCE:
