@@ -1,6 +1,8 @@
-"""Exact optimal transport for min(Hamming, cap) between listed atoms: assignment of unit masses, else a linear programme."""
+"""Exact optimal transport for min(Hamming, cap) between atoms: assignment of unit masses, else a linear programme."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -23,7 +25,7 @@ def capped(distances: Array, cap: int | None) -> Array:
 
 
 def atom_potential(atoms: Array, difference: Array, cap: int | None) -> tuple[Array, Array]:
-    """Anchors y_j and values g_j of a function attaining the transport distance between the two signs of ``difference``.
+    """Anchors y_j and values g_j of a function attaining the transport distance of two laws with this ``difference``.
 
     f(x) = min_j (g_j + min(Hamming(x, y_j), cap)) is 1-Lipschitz on the whole space and attains the distance.
 
@@ -92,7 +94,8 @@ def _programme(cost: Array, supply: Array, demand: Array) -> Array:
     balance = sparse.csr_matrix((np.ones(2 * n * m), (ends, np.r_[pair, pair])), shape=(n + m, n * m))
     scale = 1.0 / max(supply.max(), demand.max())
     right = np.r_[supply, demand * (supply.sum() / demand.sum())] * scale
-    result = linprog(cost.ravel(), A_eq=balance, b_eq=right, bounds=(0, None), method="highs-ds")
+    solve: Any = linprog
+    result = solve(cost.ravel(), A_eq=balance, b_eq=right, bounds=(0, None), method="highs-ds")
     if result.status != 0:
         raise ArithmeticError(f"The transport programme between {n} and {m} atoms did not converge: {result.message}")
     values = -np.asarray(result.eqlin.marginals)[n:]

@@ -17,13 +17,13 @@ Kind = Literal["exact", "unbiased", "upper_biased", "lower"]
 class Estimate:
     """A measured value with what is known about its error.
 
-    A bound of the theory may be compared with ``value`` only when ``kind`` is "exact"; otherwise compare it with ``lcb``:
-    the plug-in distance between two samples is too large on average, whatever the law.
+    A bound of the theory may be compared with ``value`` only when ``kind`` is "exact"; otherwise compare it with
+    ``lcb``: the plug-in distance between two samples is too large on average, whatever the law.
 
     Attributes:
         value: the number to print.
-        kind: "exact"; "unbiased" (in mean, for the quantity ``method`` names); "upper_biased" (the mean is at least the truth,
-            as for the plug-in value of a supremum); "lower" (the mean is at most the truth).
+        kind: "exact"; "unbiased" (in mean, for the quantity ``method`` names); "upper_biased" (the mean is at least
+            the truth, as for the plug-in value of a supremum); "lower" (the mean is at most the truth).
         lcb, ucb: limits that hold together with probability at least ``confidence``; without assumptions on the laws
             unless ``method`` says "asymptotic". None when there are none.
         stderr: estimated standard deviation of ``value`` over repeated samples, or None.

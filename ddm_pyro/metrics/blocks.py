@@ -45,7 +45,7 @@ class _BlockIPM(IPM, ABC):
         return blocks, 1.0 / len(blocks) if self.reduce == "mean" else 1.0
 
     def constant(self, space: StateSpace) -> float:
-        """1/2 for max; half the number (mean: the share) of blocks that can vary, since two sequences may differ in all."""
+        """1/2 for max; half the number (mean: the share) of blocks that can vary: two sequences may differ in all."""
         blocks, weight = self._weights(space)
         count = sum(any(varying(space)[position] for position in block) for block in blocks)
         return 0.5 * (min(count, 1) if self.reduce == "max" else count * weight)
@@ -89,8 +89,9 @@ def _add_up(parts: Sequence[tuple[tuple[int, ...], Callable[[Tensor], Tensor]]])
 class PositionTV(_BlockIPM):
     """max, mean or sum over positions of the total variation between the laws of the token there.
 
-    Functions of one token (sum: one for each position, added). C_F = 1/2 for max and mean, L/2 for sum. Cheap at any length and
-    vocabulary; blind to how positions depend on each other. The sum is a lower bound of the Hamming Wasserstein distance.
+    Functions of one token (sum: one for each position, added). C_F = 1/2 for max and mean, L/2 for sum. Cheap at any
+    length and vocabulary; blind to how positions depend on each other. The sum is a lower bound of the Hamming
+    Wasserstein distance.
 
     Args:
         reduce: "max", "mean" or "sum".

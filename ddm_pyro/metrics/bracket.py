@@ -1,13 +1,13 @@
 """Values with honest limits for any IPM, from nothing but its constant and its distances or witnesses.
 
-The plug-in distance of two empirical laws is too large in mean (a supremum of means is at least the mean's supremum), and moves by
-at most 2C/n when one of n rows does; so plug-in + eps is an upper limit. A witness chosen on one half of the rows and averaged
-on the other is too small in mean; so average - eps is a lower limit. Neither assumes anything about the laws.
+The plug-in distance of two empirical laws is too large in mean (a supremum of means is at least the mean's supremum),
+and moves by at most 2C/n when one of n rows does; so plug-in + eps is an upper limit. A witness chosen on one half of
+the rows and averaged on the other is too small in mean; so average - eps is a lower limit. Neither assumes anything
+about the laws.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def between_pmfs(metric: IPM, space: StateSpace, a: Tabular, b: Tabular, *, seed: int) -> Estimate:
-    """The distance of two known laws; without ``exact`` the largest value a fitted witness reaches, which is a lower limit.
+    """The distance of two known laws; without ``exact`` the value a fitted witness reaches, which is a lower limit.
 
     Truncated laws (``tail_mass``) keep the value of the truncation and get limits for the laws before it.
     """
@@ -57,14 +57,14 @@ def bracket(metric: IPM, space: StateSpace, a: Law, b: Law, *, seed: int, confid
     """
     delta, constant = (1.0 - confidence) / 2.0, metric.constant(space)
     held_out, lower = lower_limit(metric, space, a, b, seed, delta)
-    sizes = {"n": size_of(a), "m": size_of(b)}
+    n, m = size_of(a), size_of(b)
     if not metric.has_exact:
         variation = 0.5 * float(np.abs(np.subtract(*_densities(a, b))).sum()) + deviation(
             0.5, inverse_sizes(a, b), delta
         )
         upper = max(times(2.0 * constant, min(1.0, variation)), lower)
         method = "held-out witness; lower limit Hoeffding, upper limit 2 C (plug-in TV + McDiarmid)"
-        return Estimate(held_out, "lower", lower, upper, null_mean=0.0, method=method, confidence=confidence, **sizes)
+        return Estimate(held_out, "lower", lower, upper, null_mean=0.0, method=method, confidence=confidence, n=n, m=m)
     u, v = metric.thin(space, a, b, random.derive_seed(seed, "thin"))
     value, null = plug_in(metric, space, u, v, seed)
     upper = max(min(2.0 * constant, value + deviation(constant, inverse_sizes(u, v), delta)), lower)
@@ -79,7 +79,8 @@ def bracket(metric: IPM, space: StateSpace, a: Law, b: Law, *, seed: int, confid
         confidence=confidence,
         p_value=p_value(value, null),
         extra={"witness": held_out},
-        **sizes,
+        n=n,
+        m=m,
     )
 
 
@@ -120,10 +121,10 @@ def halves(law: Law, seed: int) -> tuple[Law, Law] | None:
 
 def lower_limit(metric: IPM, space: StateSpace, a: Law, b: Law, seed: int, delta: float) -> tuple[float, float]:
     """The best held-out witness value, and a number that exceeds the distance with probability at most delta."""
-    split = halves(a, random.derive_seed(seed, "p")), halves(b, random.derive_seed(seed, "q"))
-    if split[0] is None or split[1] is None:
+    of_a, of_b = halves(a, random.derive_seed(seed, "p")), halves(b, random.derive_seed(seed, "q"))
+    if of_a is None or of_b is None:
         return 0.0, 0.0
-    (train_a, test_a), (train_b, test_b) = split
+    (train_a, test_a), (train_b, test_b) = of_a, of_b
     witnesses: Sequence[Witness] = metric.witnesses(space, train_a, train_b, random.derive_seed(seed, "witness"))
     best, limit = 0.0, 0.0
     for witness in witnesses:
@@ -151,7 +152,7 @@ def plug_in(metric: IPM, space: StateSpace, a: Law, b: Law, seed: int) -> tuple[
         atoms, exact, drawn_law = (joint.atoms, joint.p, b) if isinstance(a, Tabular) else (joint.atoms, joint.q, a)
         size = size_of(drawn_law) or 1
         redraws = rng.multinomial(size, exact / exact.sum(), size=count) / size
-        known = np.broadcast_to(exact, (count + 1, len(exact)))
+        known = np.tile(exact, (count + 1, 1))
         drawn = np.concatenate([(joint.q if isinstance(a, Tabular) else joint.p)[None], redraws])
         p, q = (known, drawn) if isinstance(a, Tabular) else (drawn, known)
     values = metric.distances(space, atoms, p, q)

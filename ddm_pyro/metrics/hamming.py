@@ -78,8 +78,8 @@ def hamming_histogram(x: Tensor, y: Tensor) -> Tensor:
     Three such histograms give the MMD of every kernel that depends on the Hamming distance.
 
     Args:
-        x, y: (n, L) and (m, L) whole numbers >= 0, on one device. On the CPU the tokens are split into bits, 64 positions
-            compared at a time; elsewhere tiles are compared directly. Memory is bounded either way.
+        x, y: (n, L) and (m, L) whole numbers >= 0, on one device. On the CPU the tokens are split into bits, 64
+            positions compared at a time; elsewhere tiles are compared directly. Memory is bounded either way.
 
     Returns:
         (L + 1,) int64, summing to n m.

@@ -9,8 +9,9 @@ from statistics import NormalDist
 def deviation(constant: float, inverse_sizes: float, delta: float) -> float:
     """eps = C sqrt(2 (1/n + 1/m) log(1/delta)), exceeded with probability at most delta.
 
-    With C the half diameter of an IPM this is McDiarmid's inequality for the plug-in distance: exchanging one of n rows moves
-    it by at most 2C/n. With C half the oscillation of a fixed function it is Hoeffding's for a difference of two means.
+    With C the half diameter of an IPM this is McDiarmid's inequality for the plug-in distance: exchanging one of n
+    rows moves it by at most 2C/n. With C half the oscillation of a fixed function it is Hoeffding's for a difference
+    of two means.
 
     Args:
         constant: C, may be infinite.

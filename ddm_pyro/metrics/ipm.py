@@ -30,7 +30,8 @@ class IPM(Metric, ABC):
     - ``exact(space, atoms, p, q)``: the distance of two laws on listed atoms, with the function that attains it;
     - ``fit_witness(space, x, y)``: any function of F that tells the rows x from the rows y well.
 
-    Everything else follows: exact values on pmfs, an honest bracket on samples, the noise floor, and the theorem's bound,
+    Everything else follows: exact values on pmfs, an honest bracket on samples, the noise floor, and the theorem's
+        bound,
     ``d_F <= 2 constant(space)`` times any certificate on the TV scale.
 
     Example:
@@ -51,14 +52,15 @@ class IPM(Metric, ABC):
     permutations: ClassVar[int] = 99
 
     def constant(self, space: StateSpace) -> float:
-        """C_F = half the diameter = 1/2 sup over f of (max f - min f) = 1/2 max d_F(delta_x, delta_y); may be ``math.inf``.
+        """C_F = half the diameter, 1/2 sup over f of (max f - min f) = 1/2 max d_F(delta_x, delta_y); may be
+        ``math.inf``.
 
         The default tries every pair of states. Raises ValueError on spaces where that takes too long: give it then.
         """
         if space.is_countable or space.num_states > DIRAC_STATES:
             raise ValueError(
-                f"{type(self).__name__} has no constant(space), and {space} has more than {DIRAC_STATES} states, too many "
-                "to try every pair of them; define constant(space) as half the largest distance of two Dirac laws."
+                f"{type(self).__name__} has no constant(space), and {space} has more than {DIRAC_STATES} states, too "
+                "many to try every pair of them; define constant(space) as half the largest distance of two Dirac laws."
             )
         states = space.enumerate("cpu")
         one = torch.eye(2, dtype=torch.float64, device="cpu")
@@ -93,7 +95,7 @@ class IPM(Metric, ABC):
         return np.array([self.exact(space, *Joint(atoms, a, b).tensors())[0] for a, b in zip(p, q, strict=True)])
 
     def witnesses(self, space: StateSpace, a: Law, b: Law, seed: int) -> Sequence[Witness]:
-        """Functions of F fitted to a training half (or to a known pmf); each gets an equal share of the error budget."""
+        """Functions of F fitted to a training half (or a known pmf); each gets an equal share of the error budget."""
         if type(self).fit_witness is not IPM.fit_witness or not self.has_exact:
             return [self.fit_witness(space, some_rows(a, seed, "p"), some_rows(b, seed, "q"))]
         witness = self.exact(space, *Joint.of(a, b).tensors())[1]

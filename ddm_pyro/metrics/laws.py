@@ -51,13 +51,14 @@ def common_space(p: Any, q: Any) -> StateSpace:
         >>> common_space(Tabular(torch.ones(2) / 2), Tabular(torch.ones(3) / 3))
         Traceback (most recent call last):
         ...
-        ValueError: p lives on StateSpace(sizes=2, length=1, mask=None) but q on StateSpace(sizes=3, length=1, mask=None); \
-a metric compares laws on one space.
+        ValueError: p lives on StateSpace(sizes=2, length=1, mask=None) but q on StateSpace(sizes=3, length=1, \
+mask=None); a metric compares laws on one space.
     """
     for label, law in (("p", p), ("q", q)):
         if not hasattr(law, "sample") and not hasattr(law, "log_prob"):
             raise TypeError(
-                f"{label} is {type(law).__name__}; give a Tabular, Samples(x, space), or a distribution with sample or log_prob."
+                f"{label} is {type(law).__name__}; give a Tabular, Samples(x, space), "
+                "or a distribution with sample or log_prob."
             )
     spaces = [space for law in (p, q) if isinstance(space := getattr(law, "space", None), StateSpace)]
     spaces = spaces or [space for law in (p, q) if (space := space_of(law)) is not None]
@@ -124,7 +125,8 @@ def draw(law: Any, space: StateSpace, n: int, seed: int | None, label: str) -> S
         x = law.sample((n,))
     if x.shape != (n, space.length):
         raise ValueError(
-            f"{label} gave draws of shape {tuple(x.shape)} for ({n},); a single law (batch shape ()) gives ({n}, {space.length})."
+            f"{label} gave draws of shape {tuple(x.shape)} for ({n},); "
+            f"a single law (batch shape ()) on {space} gives ({n}, {space.length})."
         )
     return Samples(x, space)
 

@@ -1,15 +1,18 @@
 """Exact optimal transport for the Hamming distance, or the Hamming distance capped at 2, between pmfs.
 
-On a whole product space the Hamming distance is a graph distance: two states that differ at one position are joined through the
-hub of their axis line at cost 1/2 + 1/2, so transport is a min-cost flow on states x positions arcs instead of states^2. A cap at 2
-is one more hub that every state reaches at cost 1. Costs being whole numbers, optimal potentials are whole numbers too: the
-solver's are rounded, which makes the witness feasible exactly and the value good to float64.
+On a whole product space the Hamming distance is a graph distance: two states that differ at one position are joined
+    through the
+hub of their axis line at cost 1/2 + 1/2, so transport is a min-cost flow on states x positions arcs instead of
+states^2. A cap at 2 is one more hub that every state reaches at cost 1. Costs being whole numbers, optimal potentials
+are whole numbers too: the solver's are rounded, which makes the witness feasible exactly and the value good to
+float64.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -42,7 +45,7 @@ class Star:
 
     @staticmethod
     def of(shape: tuple[int, ...], cap: int | None) -> Star:
-        """The graph whose shortest paths are min(Hamming, cap) on sequences with the given number of symbols a position."""
+        """The graph whose shortest paths are min(Hamming, cap) on sequences with these numbers of symbols."""
         states, nodes = math.prod(shape), math.prod(shape)
         index = np.arange(states).reshape(shape)
         ends, hubs, costs = [], [], []
@@ -110,7 +113,9 @@ def star_potential(shape: tuple[int, ...], difference: Array, cap: int | None) -
         f = lipschitz(whole.reshape(shape), cap).ravel()
         if cost - float(f @ supply) <= GAP * (1.0 + cost):
             return f - f.min()
-    raise ArithmeticError(f"Optimal transport on {math.prod(shape)} states did not converge; draw samples and use those.")
+    raise ArithmeticError(
+        f"Optimal transport on {math.prod(shape)} states did not converge; draw samples and use those."
+    )
 
 
 def _network(star: Star, supply: Array) -> tuple[Array, float] | None:
@@ -134,7 +139,7 @@ def _network(star: Star, supply: Array) -> tuple[Array, float] | None:
 
 
 def _tighten(star: Star, tail: Array, head: Array, used: Array) -> Array:
-    """Potentials u with u[tail] - u[head] <= cost everywhere and = cost on used arcs: Bellman-Ford on the residual graph."""
+    """Potentials with u[tail] - u[head] <= cost, equal on used arcs: Bellman-Ford on the residual graph."""
     cost = np.r_[star.cost, star.cost]
     source, target = np.r_[head, tail[used]], np.r_[tail, head[used]]
     length = np.r_[cost, -cost[used]]
@@ -171,7 +176,8 @@ def _programme(star: Star, supply: Array, method: str) -> tuple[Array, float] | 
     scale = 1.0 / float(np.abs(supply).max())
     right = np.r_[supply, np.zeros(star.nodes - star.states)] * scale
     cost = np.r_[star.cost, star.cost] / 2.0
-    result = linprog(cost, A_eq=balance, b_eq=right, bounds=(0, None), method=method)
+    solve: Any = linprog
+    result = solve(cost, A_eq=balance, b_eq=right, bounds=(0, None), method=method)
     if result.status != 0:
         return None
     potential: Array = np.asarray(result.eqlin.marginals)[: star.states]

@@ -96,7 +96,8 @@ class _HammingLipschitz(IPM, ABC):
         witness = PositionTV("sum").exact(space, *Joint.of(a, b).tensors())[1]
         if self.cap is None or witness.osc <= self.cap:
             return witness
-        # A sum of 0/1 functions of single positions is 1-Lipschitz; a window of width cap around its middle keeps most of it.
+        # A sum of 0/1 functions of single positions is 1-Lipschitz; a window of width cap around its middle keeps
+        # most of it.
         middle = float(np.median(to_numpy(witness.fn(some_rows(a, 0, "p")))))
         low, high = middle - self.cap / 2.0, middle + self.cap / 2.0
         return Witness(lambda x: witness.fn(x).clamp(low, high), osc=float(self.cap))
@@ -136,9 +137,10 @@ class _table:
 class HammingWasserstein(_HammingLipschitz):
     """Wasserstein-1 with the Hamming distance: the least expected number of positions to change to turn p into q.
 
-    Functions with |f(x) - f(y)| <= number of positions where x and y differ. C_F = L/2. Exact on pmfs by min-cost flow on states x
-    positions arcs (4096 states: about 1 to 5 s, with ortools under 1 s). On samples the plug-in value hardly depends on the
-    laws once sequences are long: read the lower limit, or use a sum of position TVs or an MMD.
+    Functions with |f(x) - f(y)| <= number of positions where x and y differ. C_F = L/2. Exact on pmfs by min-cost
+    flow on states x positions arcs (4096 states: about 1 to 5 s, with ortools under 1 s). On samples the plug-in
+    value hardly depends on the laws once sequences are long: read the lower limit, or use a sum of position TVs or an
+    MMD.
 
     Example:
         >>> from ddm_pyro.distributions import Tabular
@@ -155,8 +157,8 @@ class HammingWasserstein(_HammingLipschitz):
 class BoundedLipschitz(_HammingLipschitz):
     """Bounded Lipschitz in the convention of Fortet and Mourier: |f| <= 1 and |f(x) - f(y)| <= Hamming(x, y).
 
-    Equal to the transport cost for min(Hamming, 2), since a function that is 1-Lipschitz for it varies by at most 2 and can be
-    centered. C_F = min(2, L)/2. (Dudley's convention, |f| + Lip f <= 1, is another metric.)
+    Equal to the transport cost for min(Hamming, 2), since a function that is 1-Lipschitz for it varies by at most 2
+    and can be centered. C_F = min(2, L)/2. (Dudley's convention, |f| + Lip f <= 1, is another metric.)
 
     Example:
         >>> from ddm_pyro.distributions import Tabular
