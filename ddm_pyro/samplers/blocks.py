@@ -61,7 +61,9 @@ class BlockSampler(Sampler):
         """A uniform random order of the masked positions, cut into blocks."""
         steps = len(times) - 1
         blocks = [k for k, size in enumerate(self._plan_sizes(process.space.length)) for _ in range(size)]
-        return OrderPlan(process.space.is_mask(x), torch.tensor(blocks[: x.shape[-1]], device=x.device), steps)
+        # A row with known tokens has ranks past the last block; no step draws them.
+        blocks += [steps] * (x.shape[-1] - len(blocks))
+        return OrderPlan(process.space.is_mask(x), torch.tensor(blocks, device=x.device), steps)
 
     def _plan_sizes(self, length: int) -> tuple[int, ...]:
         return self.sizes_for(length)
@@ -139,17 +141,14 @@ class FirstHitting(BlockSampler):
         blocks = math.ceil(free / self.refresh)
         return tuple(min(self.refresh, free - k * self.refresh) for k in range(blocks))
 
-    def check_free(self, free: int) -> None:
-        """Any number of masked positions will do."""
-
     def _by_remaining(self, length: int) -> list[int]:
         return [min(self.refresh, masks) for masks in range(length + 1)]
 
     def prepare(self, process: Process, x: Tensor, times: Tensor, plan: Tensor | None) -> Sampler:
         """Follow the plan, the network's time running with the hits."""
-        return self if plan is None else Planned.of(process, x, times, plan, self._clock(process, x, len(times) - 1))
+        return self if plan is None else Planned.of(process, x, times, plan, self._clock(process, x, times))
 
-    def _clock(self, process: Process, x: Tensor, steps: int) -> Tensor | None:
+    def _clock(self, process: Process, x: Tensor, times: Tensor) -> Tensor | None:
         schedule = getattr(process, "schedule", None)
         if schedule is None:
             return None
@@ -158,5 +157,5 @@ class FirstHitting(BlockSampler):
         # log of the shrinking factor of 1 - alpha at each hit; rows without masks left stay where they are.
         log_u = torch.log1p(-random.uniform(x.shape, x.device)) / left.clamp(min=1)
         level = torch.where(left > 0, log_u, 0.0).cumsum(-1).exp()
-        start = process.mask_probability(torch.ones((), dtype=torch.float64, device=x.device))
-        return schedule.inverse(1.0 - start * level)[:, :: self.refresh][:, :steps]
+        start = process.mask_probability(times[0])
+        return schedule.inverse(1.0 - start * level)[:, :: self.refresh][:, : len(times) - 1]

@@ -86,8 +86,8 @@ class OrderPlan(TorchDistribution):
         sizes = ((self.blocks.unsqueeze(-1) == steps) & filled.unsqueeze(-1)).sum(-2)
         counts = ((value.unsqueeze(-1) == steps) & self.masked.unsqueeze(-1)).sum(-2)
         right = (sizes == counts).all(-1) & ((value == self.steps) | self.masked).all(-1)
-        ways = torch.lgamma(self.masked.sum(-1) + 1.0) - torch.lgamma(sizes + 1.0).sum(-1)
-        return torch.where(right, -ways.double(), -torch.inf)
+        ways = torch.lgamma(self.masked.sum(-1).double() + 1.0) - torch.lgamma(sizes.double() + 1.0).sum(-1)
+        return torch.where(right, -ways, -torch.inf)
 
 
 @dataclass(frozen=True, eq=False)

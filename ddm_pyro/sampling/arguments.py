@@ -12,7 +12,9 @@ from torch import Tensor
 from ddm_pyro.samplers.base import Sampler
 
 if TYPE_CHECKING:
+    from ddm_pyro.parameterizations import Parameterization
     from ddm_pyro.processes import Process
+    from ddm_pyro.spaces import StateSpace
 
 #: In ``observe``, a position that is not observed (the mask id says the same).
 UNKNOWN = -1
@@ -30,10 +32,13 @@ def as_samplers(sampler: Sampler | Sequence[Sampler]) -> list[Sampler]:
 
 
 def resolve_times(
-    samplers: Sequence[Sampler], process: Process, steps: int | None, times: Sequence[float] | Tensor | None
+    samplers: Sequence[Sampler],
+    model: Parameterization,
+    steps: int | None,
+    times: Sequence[float] | Tensor | None,
 ) -> tuple[Tensor, float]:
     """The grid (N + 1,) float64 and its last time. Raises ValueError for a bad grid, quoting it."""
-    lead = samplers[0]
+    lead, process = samplers[0], model.process
     if times is None:
         grid = lead.grid(process, lead.num_steps(process, steps))
         if type(lead).grid is Sampler.grid:
@@ -44,15 +49,17 @@ def resolve_times(
         if steps is not None and steps != len(times) - 1:
             raise ValueError(f"steps={steps} and times of {len(times) - 1} steps disagree; give one of them.")
         values = [float(time) for time in times]
-        lead_fixed = lead.num_steps(process, len(values) - 1)
-        if len(values) < 2 or lead_fixed != len(values) - 1:
+        if len(values) < 2:
             raise ValueError(f"times={values} must hold at least two times.")
+        lead.num_steps(process, len(values) - 1)
         if not all(0.0 <= time <= 1.0 for time in values) or not all(a > b for a, b in pairwise(values)):
             raise ValueError(
                 f"times={_shorten(values)} must decrease strictly within [0, 1]; t = 1 is noise, t = 0 data."
             )
         grid, first, last = torch.tensor(values, dtype=torch.float64), values[0], values[-1]
-    if not process.is_masked and any(one.uses_rates for one in samplers) and _infinite_rate(process, first):
+    # A masked rate is finite where alpha = 0 when it comes from an x0 head, but not as rate times ratio.
+    limited = process.is_masked and model.primary == "x0"
+    if not limited and any(one.uses_rates for one in samplers) and _infinite_rate(process, first):
         name = next(type(one).__name__ for one in samplers if one.uses_rates)
         raise ValueError(
             f"The reverse rate of {process!r} is infinite at t={first:.4g}, so {name} cannot step from there; "
@@ -74,7 +81,7 @@ def _shorten(values: list[float]) -> str:
 
 
 def resolve_observed(
-    samplers: Sequence[Sampler], process: Process, observe: Any, n: int, device: torch.device
+    samplers: Sequence[Sampler], process: Process, observe: Any, n: int, device: torch.device, has_start: bool
 ) -> Tensor | None:
     """Known tokens as (n, L) with -1 where unknown, or None. Raises ValueError where clamping is not exact."""
     space = process.space
@@ -82,8 +89,8 @@ def resolve_observed(
         if one.masked_only and not process.is_masked:
             raise ValueError(f"{one} reveals masks, but {process!r} has none; use core/ancestral or another sampler.")
     if observe is None:
-        for one in samplers:
-            _check_free(one, [space.length])
+        if not has_start:
+            check_free(samplers, space, torch.full((space.length,), -1 if space.mask is None else space.mask))
         return None
     if not process.is_masked:
         raise ValueError(
@@ -102,16 +109,17 @@ def resolve_observed(
     known = space.check(known, "observe")
     if known.dim() > 2 or (known.dim() == 2 and len(known) not in (1, n)):
         raise ValueError(f"observe has shape {tuple(known.shape)}; give ({space.length},) or ({n}, {space.length}).")
-    free = space.is_mask(known).sum(-1).reshape(-1).unique().tolist()
-    for one in samplers:
-        _check_free(one, free)
+    if not has_start:
+        check_free(samplers, space, known)
     return torch.where(space.is_mask(known), UNKNOWN, known).expand(n, space.length).to(device)
 
 
-def _check_free(sampler: Sampler, free: list[int]) -> None:
-    for count in free:
-        if hasattr(sampler, "check_free"):
-            sampler.check_free(count)
+def check_free(samplers: Sequence[Sampler], space: StateSpace, x: Tensor) -> None:
+    """Let the samplers that reveal a fixed number of masks refuse tokens (..., L) with another number."""
+    for one in samplers:
+        if hasattr(one, "check_free"):
+            for count in space.is_mask(x).sum(-1).reshape(-1).unique().tolist():
+                one.check_free(count)
 
 
 def leaves_noise(samplers: Sequence[Sampler], process: Process, last: float) -> bool:

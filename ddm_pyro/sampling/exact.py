@@ -12,7 +12,14 @@ from torch import Tensor
 from ddm_pyro.distributions import Tabular
 from ddm_pyro.samplers.base import Sampler
 from ddm_pyro.samplers.exact_push import push_step
-from ddm_pyro.sampling.arguments import UNKNOWN, as_samplers, leaves_noise, resolve_observed, resolve_times
+from ddm_pyro.sampling.arguments import (
+    UNKNOWN,
+    as_samplers,
+    check_free,
+    leaves_noise,
+    resolve_observed,
+    resolve_times,
+)
 from ddm_pyro.sampling.loop import denoise_law
 from ddm_pyro.spaces import StateSpace
 
@@ -56,10 +63,12 @@ def push(
     samplers, process = as_samplers(sampler), model.process
     space = process.space
     space.require_enumerable("push")
-    grid, last = resolve_times(samplers, process, steps, times)
-    known = resolve_observed(samplers, process, observe, 1, torch.device("cpu"))
+    grid, last = resolve_times(samplers, model, steps, times)
+    known = resolve_observed(samplers, process, observe, 1, torch.device("cpu"), has_start=pmf is not None)
     with torch.no_grad():
         p = clamp_pmf(start_pmf(process, pmf), space, known)
+        if pmf is not None:
+            check_free(samplers, space, space.unindex(p.nonzero().squeeze(-1)))
         for t, s in pairwise(grid.unbind()):
             for one in samplers:
                 p = clamp_pmf(one.push(model, p, t, s), space, known)

@@ -12,7 +12,14 @@ from torch import Tensor
 from ddm_pyro import random
 from ddm_pyro.distributions import JumpLaw
 from ddm_pyro.samplers.base import Sampler
-from ddm_pyro.sampling.arguments import as_samplers, clamp, leaves_noise, resolve_observed, resolve_times
+from ddm_pyro.sampling.arguments import (
+    as_samplers,
+    check_free,
+    clamp,
+    leaves_noise,
+    resolve_observed,
+    resolve_times,
+)
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
@@ -70,9 +77,9 @@ def sample(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1.")
     device = start.device if isinstance(start, Tensor) else model.device
-    grid, last = resolve_times(samplers, process, steps, times)
+    grid, last = resolve_times(samplers, model, steps, times)
     grid = grid.to(device)
-    known = resolve_observed(samplers, process, observe, n, device)
+    known = resolve_observed(samplers, process, observe, n, device, has_start=start is not None)
     denoise = final_denoise and leaves_noise(samplers, process, last)
     out, size = [], batch_size or DEFAULT_BATCH
     with torch.no_grad():
@@ -80,7 +87,9 @@ def sample(
             rows = range(low, min(low + size, n))
             with random.indexed(seed, range(first_index + rows.start, first_index + rows.stop), device):
                 here = None if known is None else known[rows.start : rows.stop]
-                x = start_tokens(process, start, rows, n, device)
+                x = clamp(start_tokens(process, start, rows, n, device), here)
+                if start is not None:
+                    check_free(samplers, process.space, x)
                 condition = torch.arange(rows.start, rows.stop, device=device) if model.cond else None
                 bound = model if condition is None or not _row_conditioned(model, n) else model.rows(condition)
                 out.append(_run(samplers, bound, x, grid, here, denoise))
@@ -91,22 +100,22 @@ def _run(
     samplers: list[Sampler], model: Parameterization, x: Tensor, grid: Tensor, known: Tensor | None, denoise: bool
 ) -> Tensor:
     process, times = model.process, grid.unbind()
-    x = clamp(x, known)
-    random.reseed(0)
+    # What the start drew must not be drawn again by the plan, nor by a step what the sampler before it drew.
+    random.reseed(1)
     # A plan fixes which step draws each position; with a corrector at work masks may come back, so no plan then.
     alone = len(samplers) == 1 and process.is_masked and model.primary == "x0"
     law = samplers[0].plan(process, x, grid) if alone else None
     plan = None if law is None else law.sample()
     active = [sampler.prepare(process, x, grid, plan if alone else None) for sampler in samplers]
     for k, (t, s) in enumerate(pairwise(times)):
-        random.reseed(k + 1)
         for i, sampler in enumerate(active):
+            random.reseed(2 + k * len(active) + i)
             law = sampler.step(model, x, t, s)
             y = clamp(law.sample(), known)
             active[i] = sampler.after(x, y, law)
             x = y
     if denoise:
-        random.reseed(len(times))
+        random.reseed(2 + (len(times) - 1) * len(active))
         x = clamp(denoise_law(model, x, times[-1]).sample(), known)
     return x
 
