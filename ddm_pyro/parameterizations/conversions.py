@@ -29,7 +29,9 @@ def over_likelihood(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Te
     """p(u | x) / P(x_t^l = x^l | x_0^l = u), 0 where the likelihood is 0; (..., L, A) float64."""
     likelihood = process.likelihood(x, torch.zeros_like(t), t)
     p = pad_symbols(process, log_p.to(torch.float64).exp())
-    return torch.where(likelihood > 0, p / likelihood, 0.0)
+    # Divided by 1 where impossible: the gradient of a quotient by 0, times 0, would be NaN.
+    possible = likelihood > 0
+    return torch.where(possible, p / torch.where(possible, likelihood, 1.0), 0.0)
 
 
 def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> Tensor:

@@ -1,0 +1,6 @@
+"""Training losses: integrands over t ~ U(0, 1), unreduced, in nats."""
+
+from ddm_pyro.losses.base import Loss as Loss
+from ddm_pyro.losses.cross_entropy import CrossEntropy as CrossEntropy
+from ddm_pyro.losses.nelbo import NELBO as NELBO
+from ddm_pyro.losses.score_entropy import ScoreEntropy as ScoreEntropy

@@ -1,0 +1,42 @@
+"""Cross entropy on the masked positions: the closed form of every masked loss with an x0 model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ddm_pyro.parameterizations import Parameterization
+from ddm_pyro.processes import Process
+
+
+def reveal_rate(process: Process, t: Tensor) -> Tensor | None:
+    """-alpha'(t) / (1 - alpha(t)), the rate at which the reverse process reveals a mask; None without such a law."""
+    if not process.is_masked:
+        return None
+    try:
+        return process.mask_decay(t) / process.mask_probability(t)
+    except NotImplementedError:
+        return None
+
+
+def masked_cross_entropy(model: Parameterization, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+    """sum over masked positions of -log p(x_0^l | x_t), (..., L) -> (...,), in the precision of the model.
+
+    On the CPU the model's head runs on the masked rows only; elsewhere on all of them, because counting them would
+    make the host wait for the device.
+    """
+    masked = model.process.space.is_mask(xt)
+    if xt.device.type != "cpu":
+        log_p = model.x0_log_probs(xt, t).gather(-1, x0.unsqueeze(-1)).squeeze(-1)
+        return torch.where(masked, -log_p, 0.0).sum(-1)
+    at = masked.flatten().nonzero().squeeze(-1)
+    log_p = model.x0_log_probs(xt, t, at=at).gather(-1, x0.flatten()[at].unsqueeze(-1)).squeeze(-1)
+    out = torch.zeros(masked.numel(), dtype=log_p.dtype, device=xt.device)
+    return out.index_put((at,), -log_p).reshape(masked.shape).sum(-1)
+
+
+def weighted_by(weight: Tensor, values: Tensor, masked: Tensor) -> Tensor:
+    """weight * values in float64; rows without a mask, and times of weight 0, contribute 0 even when 0 * inf."""
+    weight = torch.where(masked.any(-1), weight, 0.0)
+    active = weight > 0
+    return torch.where(active, weight * torch.where(active, values.to(torch.float64), 0.0), 0.0)

@@ -1,0 +1,5 @@
+"""Two small networks; any other ``nn.Module`` (x, t) -> (..., L, width) serves a parameterization as well."""
+
+from ddm_pyro.networks.base import Network as Network
+from ddm_pyro.networks.mlp import MLP as MLP
+from ddm_pyro.networks.transformer import Transformer as Transformer
