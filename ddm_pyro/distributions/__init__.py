@@ -8,3 +8,4 @@ from ddm_pyro.distributions.mixture import AtomMixture as AtomMixture
 from ddm_pyro.distributions.samples import Samples as Samples
 from ddm_pyro.distributions.sequence import SequenceLaw as SequenceLaw
 from ddm_pyro.distributions.tabular import Tabular as Tabular
+from ddm_pyro.distributions.token_law import TokenLaw as TokenLaw

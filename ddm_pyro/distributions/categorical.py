@@ -33,6 +33,7 @@ class FactorizedCategorical(SequenceLaw):
     def __init__(self, probs: Tensor, validate_args: bool | None = None) -> None:
         if probs.dim() < 2:
             raise ValueError(f"probs has shape {tuple(probs.shape)}; give (..., length, symbols).")
+        probs = probs.double()
         self.probs = probs / probs.sum(-1, keepdim=True)
         super().__init__(probs.shape[:-2], probs.shape[-2:-1], validate_args=validate_args)
 
@@ -51,6 +52,6 @@ class FactorizedCategorical(SequenceLaw):
         """Tokens (..., L) from uniforms (..., L)."""
         return inverse_cdf(self.probs.expand(*u.shape, -1), u)
 
-    def entropy(self) -> Tensor:
-        """Sum of the tokens' entropies, nats."""
-        return torch.special.entr(self.probs).sum((-1, -2))
+    def table(self) -> Tensor:
+        """``probs``, (..., L, A) float64."""
+        return self.probs

@@ -33,7 +33,7 @@ class JumpLaw(SequenceLaw):
         "jump": constraints.independent(constraints.unit_interval, 1),
         "weights": constraints.independent(constraints.nonnegative, 2),
     }
-    parameter_dims: ClassVar = {"x": 1, "jump": 1, "weights": 2}
+    parameter_dims: ClassVar = {"x": 1, "jump": 1, "weights": 2, "moves": 2}
 
     def __init__(
         self,
@@ -98,18 +98,3 @@ class JumpLaw(SequenceLaw):
                 .squeeze(-1)
             )
         return torch.where(u < jump, move, self.x)
-
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> JumpLaw:  # type: ignore[override]
-        """The same law for a larger batch, without copying."""
-        new = self._get_checked_instance(JumpLaw, _instance)
-        shape = torch.Size(batch_shape) + self.event_shape
-        new.__init__(
-            self.x.expand(shape),
-            self.jump.expand(shape),
-            self.weights.expand(*shape, -1),
-            None if self.moves is None else self.moves.expand(*shape, -1),
-            self._num_symbols,
-            validate_args=False,
-        )
-        new._validate_args = self._validate_args
-        return new

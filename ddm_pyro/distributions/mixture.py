@@ -38,7 +38,7 @@ class AtomMixture(SequenceLaw):
 
     def __init__(self, atoms: Tensor, weights: Tensor, base: Tensor, validate_args: bool | None = None) -> None:
         shape = torch.broadcast_shapes(atoms.shape, weights.shape)
-        self.atoms, self.weights, self.base = atoms.expand(shape), weights.expand(shape), base
+        self.atoms, self.weights, self.base = atoms.expand(shape), weights.double().expand(shape), base.double()
         super().__init__(shape[:-2], shape[-2:-1], validate_args=validate_args)
 
     @property
@@ -73,7 +73,7 @@ class AtomMixture(SequenceLaw):
         return torch.where(inside < edges.shape[-1], atom, self._base_icdf(remainder.clamp(0.0, 1.0)))
 
     def _base_icdf(self, u: Tensor) -> Tensor:
-        cdf = self.base.double().cumsum(-1)
+        cdf = self.base.cumsum(-1)
         u = torch.minimum(u * cdf[..., -1], torch.nextafter(cdf[..., -1], torch.zeros_like(cdf[..., -1])))
         if cdf.shape[0] == 1:
             return torch.searchsorted(cdf[0], u.contiguous(), right=True)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import random
-from ddm_pyro.distributions.tabular import InSpace, Tabular
+from ddm_pyro.distributions.tabular import Tabular
+from ddm_pyro.distributions.token_law import TokenLaw
 from ddm_pyro.spaces import StateSpace
 
 
-class Samples(TorchDistribution):
+class Samples(TokenLaw):
     """The empirical law of n independent draws, batch shape (), event shape (L,).
 
     Metrics treat it as a sample from an unknown law (with brackets and confidence limits), not as that law; use
@@ -34,9 +33,6 @@ class Samples(TorchDistribution):
         (4, [[0.25, 0.5], [0.0, 0.25]])
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
-
     def __init__(self, x: Any, space: StateSpace, validate_args: bool | None = None) -> None:
         x = torch.as_tensor(x)
         if x.dim() != 2 or len(x) == 0:
@@ -47,10 +43,14 @@ class Samples(TorchDistribution):
     def __len__(self) -> int:
         return len(self.x)
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """The sequences of the space."""
-        return InSpace(self.space)
+    @property
+    def _device(self) -> torch.device:
+        return self.x.device
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:
+        """Shapes from that of ``x``."""
+        return torch.Size(), torch.Size(arg_shapes["x"][-1:])
 
     def tabular(self) -> Tabular:
         """The empirical pmf as a law on the observed atoms."""
@@ -61,20 +61,14 @@ class Samples(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log of the share of draws equal to ``value``."""
+        if self._validate_args:
+            self._validate_sample(value)
         return self.tabular().log_prob(value).expand(torch.broadcast_shapes(value.shape[:-1], self.batch_shape))
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws with replacement, (*sample_shape, *batch, L)."""
         u = random.uniform((*sample_shape, *self.batch_shape), self.x.device)
         return self.x[(u * len(self.x)).long()]
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Samples:
-        """The same law for a batch."""
-        new = self._get_checked_instance(Samples, _instance)
-        new.x, new.space = self.x, self.space
-        super(Samples, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     def __repr__(self) -> str:
         return f"Samples({len(self.x)} rows, {self.space})"

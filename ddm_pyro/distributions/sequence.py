@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution
 
 from ddm_pyro import random
+from ddm_pyro.distributions.token_law import TokenLaw
 from ddm_pyro.spaces import StateSpace
 
 
-class SequenceLaw(TorchDistribution):
+class SequenceLaw(TokenLaw):
     """A law of sequences whose tokens are independent: batch shape (...), event shape (L,), tokens int64.
 
     A subclass names its tensors and their trailing (non-batch) dimensions in ``parameter_dims`` and gives
     ``token_log_prob`` and ``icdf``; expansion, enumeration, support and sampling follow from these.
     """
 
-    has_rsample = False
     #: Parameter name -> number of trailing dimensions that are not batch dimensions.
     parameter_dims: ClassVar[dict[str, int]] = {}
     #: Parameters without any batch dimension; they are shared by the whole batch.
     shared_parameters: ClassVar[frozenset[str]] = frozenset()
+    _space: StateSpace | None = None
 
     @property
     @abstractmethod
@@ -53,32 +53,24 @@ class SequenceLaw(TorchDistribution):
         )
         return self.token_log_prob(values).exp().movedim(0, -1)
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """Sequences of whole numbers 0 .. A-1."""
-        size = self.num_symbols
-        token = constraints.nonnegative_integer if size is None else constraints.integer_interval(0, size - 1)
-        return constraints.independent(token, 1)
-
     @property
-    def has_enumerate_support(self) -> bool:
-        """Whether the space is small enough to enumerate."""
-        size = self.num_symbols
-        return size is not None and size ** self.event_shape[0] <= 2**20
+    def space(self) -> StateSpace:  # type: ignore[override]
+        """The space the law was put ``on``, or all sequences of its A symbols."""
+        return StateSpace(self.num_symbols, self.event_shape[0]) if self._space is None else self._space
 
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All A**L sequences, shape (A**L, *batch, L), in index order. Raises ValueError when too many."""
-        if self.num_symbols is None:
-            raise NotImplementedError(
-                "The support is infinite; truncate the alphabet with space.box(max) to enumerate it."
-            )
-        states = StateSpace(self.num_symbols, self.event_shape[0]).enumerate(self._device)
-        states = states.reshape(-1, *(1,) * len(self.batch_shape), *self.event_shape)
-        return states.expand(-1, *self.batch_shape, -1) if expand else states
+    def on(self, space: StateSpace, validate_args: bool | None = None) -> Self:
+        """This law, read on ``space`` (smaller alphabets, masks) and checking the values it scores as asked."""
+        self._space = space
+        self._validate_args = bool(Distribution._validate_args) if validate_args is None else validate_args
+        return self
 
     @property
     def _device(self) -> torch.device:
         return next(getattr(self, name) for name in self.parameter_dims).device
+
+    def entropy(self) -> Tensor:
+        """Sum of the tokens' entropies, (...,), nats."""
+        return torch.special.entr(self.table()).sum((-1, -2))
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Independent draws, (*sample_shape, *batch, L)."""
@@ -91,28 +83,23 @@ class SequenceLaw(TorchDistribution):
             self._validate_sample(value)
         return self.token_log_prob(value.long()).sum(-1)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> SequenceLaw:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """The same law for a larger batch, without copying."""
-        new = self._get_checked_instance(type(self), _instance)
-        batch_shape = torch.Size(batch_shape)
+        new = super().expand(batch_shape, _instance)
         for name, dims in self.parameter_dims.items():
             value = getattr(self, name)
-            if name not in self.shared_parameters:
-                value = value.expand(batch_shape + value.shape[value.dim() - dims :])
-            setattr(new, name, value)
-        super(SequenceLaw, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
+            if value is not None and name not in self.shared_parameters:
+                setattr(new, name, value.expand(new.batch_shape + value.shape[value.dim() - dims :]))
         return new
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from the shapes of the parameters (Pyro's static shape inference)."""
-        batch = [
-            tuple(shape)[: len(shape) - cls.parameter_dims[name]]
+        # The first trailing dimension of every parameter is L (or 1): with the batch it is one shape to broadcast.
+        shapes = [
+            tuple(shape)[: len(shape) - cls.parameter_dims[name] + 1]
             for name, shape in arg_shapes.items()
-            if name in cls.parameter_dims and name not in cls.shared_parameters
+            if name in cls.parameter_dims and name not in cls.shared_parameters and len(shape) > 0
         ]
-        first = next(iter(cls.parameter_dims))
-        shape = tuple(arg_shapes[first])
-        length = shape[len(shape) - cls.parameter_dims[first]]
-        return torch.broadcast_shapes(*batch), torch.Size((length,))
+        shape = torch.broadcast_shapes(*shapes)
+        return shape[:-1], shape[-1:]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ddm_pyro.arrays import float64
-from ddm_pyro.distributions import FactorizedCategorical
+from ddm_pyro.distributions import FactorizedCategorical, SequenceLaw
 from ddm_pyro.spaces import StateSpace
 
 
@@ -88,7 +88,7 @@ class Process(ABC):
         if _validating(validate_args):
             xs = self.space.check(xs, "xs")
             check_times(s, t)
-        return self._transition(xs, s, t)
+        return self._read(self._transition(xs, s, t), validate_args)
 
     def bridge(self, x0: Tensor, xt: Tensor, s: Any, t: Any, *, validate_args: bool | None = None) -> TorchDistribution:
         """q(x_s | x_0, x_t), 0 <= s < t. Raises ValueError when x_t cannot follow x_0."""
@@ -97,7 +97,10 @@ class Process(ABC):
             x0, xt = self.space.data.check(x0, "x0"), self.space.check(xt, "xt")
             check_times(s, t)
             self._check_reachable(x0, xt, t)
-        return self._bridge(x0, xt, s, t)
+        return self._read(self._bridge(x0, xt, s, t), validate_args)
+
+    def _read(self, law: TorchDistribution, validate_args: bool | None) -> TorchDistribution:
+        return law.on(self.space, validate_args) if isinstance(law, SequenceLaw) else law
 
     def _transition(self, xs: Tensor, s: Tensor, t: Tensor) -> TorchDistribution:
         return FactorizedCategorical(self.row(xs, s, t), validate_args=False)

@@ -72,11 +72,12 @@ class ForwardProcess(Process):
         if self._is_rank_one:
             base = self._base(torch.get_default_device())
             atoms = torch.zeros(self.length, 1, dtype=torch.int64)
-            return AtomMixture(atoms, torch.zeros(self.length, 1, dtype=torch.float64), base, validate_args=False)
+            weights = torch.zeros(self.length, 1, dtype=torch.float64)
+            return AtomMixture(atoms, weights, base, validate_args=False).on(self.space)
         table = torch.zeros(self.length, self.space.num_symbols, dtype=torch.float64)
         for rate, positions in self.joint.groups:
             table[positions, : rate.vocab_size] = rate.stationary().probs.to(table)
-        return FactorizedCategorical(table, validate_args=False)
+        return FactorizedCategorical(table, validate_args=False).on(self.space)
 
     def _stationary_tokens(self) -> TorchDistribution:
         if not self.joint.is_homogeneous:

@@ -21,8 +21,9 @@ class Euler(RateSampler):
         ValueError: an unknown policy; with "raise", a step in which h times a total rate exceeds 1.
 
     Example:
-        >>> Euler().leave(torch.tensor([0.3, 1.7])).tolist()
-        [0.30000001192092896, 1.0]
+        >>> import torch
+        >>> Euler().leave(torch.tensor([0.25, 1.75])).tolist()
+        [0.25, 1.0]
     """
 
     negative: Literal["clip", "raise"] = "clip"

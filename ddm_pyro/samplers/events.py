@@ -32,7 +32,7 @@ class SampleOnly(TorchDistribution):
 
     def __init__(self, draw: Callable[[], Tensor], shape: torch.Size, name: str) -> None:
         self._draw, self._name = draw, name
-        super().__init__(shape[:-1], shape[-1:], validate_args=False)
+        super().__init__(shape[:-1], shape[-1:])
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:
@@ -59,12 +59,12 @@ def simulate(
     t: Tensor,
     s: Tensor,
     *,
-    bound: Callable[[Tensor], Tensor] | None = None,
+    ceiling: Tensor | None = None,
 ) -> Tensor:
     """Run the reverse jump process from t down to s, (n, L) -> (n, L).
 
-    Without ``bound``, rates are those at time t (frozen in time, exact in the state). With it, events ring at rate
-    ``bound(x)`` (n,), and one is a jump with probability rate / bound at its own time: exact in time as well.
+    Without ``ceiling``, rates are those at time t (frozen in time, exact in the state). With it, events ring at rate
+    ``ceiling`` (n,), and one is a jump with probability rate / bound at its own time: exact in time as well.
 
     Raises:
         ValueError: a total rate above its bound.
@@ -72,7 +72,6 @@ def simulate(
     process, moving = model.process, torch.arange(len(x), device=x.device)
     now = torch.as_tensor(t, dtype=torch.float64, device=x.device).expand(len(x)).clone()
     end, frozen, x = torch.as_tensor(s, dtype=torch.float64, device=x.device).expand(len(x)), now.clone(), x.clone()
-    ceiling = None if bound is None else bound(x)
     while len(moving):
         wait, choice = random.uniform((len(x), 2), x.device)[moving].unbind(-1)
         if ceiling is None:

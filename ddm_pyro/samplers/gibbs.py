@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import random
-from ddm_pyro.distributions import LazyLaw, inverse_cdf
+from ddm_pyro.distributions import LazyLaw, TokenLaw, inverse_cdf
 from ddm_pyro.samplers.base import Sampler
+from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
 
 
-class OneSiteLaw(TorchDistribution):
+class OneSiteLaw(TokenLaw):
     """A uniformly chosen position is redrawn from ``probs`` (n, L, A); the others stay."""
 
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
+    expand = TorchDistribution.expand
 
     def __init__(self, x: Tensor, probs: Tensor) -> None:
         self.x, self.probs = x, probs
-        super().__init__(x.shape[:-1], x.shape[-1:], validate_args=False)
+        self.space = StateSpace(probs.shape[-1], x.shape[-1])
+        super().__init__(x.shape[:-1], x.shape[-1:])
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """Sequences of symbols."""
-        return constraints.independent(constraints.integer_interval(0, self.probs.shape[-1] - 1), 1)
+    @property
+    def _device(self) -> torch.device:
+        return self.x.device
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, n, L)."""
@@ -43,6 +42,8 @@ class OneSiteLaw(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log (1/L) sum_l probs[l, y_l] 1[y equals x elsewhere]."""
+        if self._validate_args:
+            self._validate_sample(value)
         differs = value != self.x
         chosen = self.probs.expand(*differs.shape, -1).gather(-1, value.expand(differs.shape).unsqueeze(-1)).squeeze(-1)
         elsewhere = differs.sum(-1, keepdim=True) - differs.long()

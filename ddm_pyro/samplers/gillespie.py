@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -31,7 +32,7 @@ class Gillespie(Sampler):
 
     def step(self, model: Parameterization, x: Tensor, t: Tensor, s: Tensor) -> TorchDistribution:
         """Law of X_s given X_t = x; it can only be sampled."""
-        return SampleOnly(lambda: simulate(model, x, t, s), x.shape, "core/gillespie")
+        return SampleOnly(partial(simulate, model, x, t, s), x.shape, "core/gillespie")
 
     def push(self, model: Parameterization, pmf: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """pmf exp((t - s) R_t)."""

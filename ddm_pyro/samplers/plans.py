@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import random
-from ddm_pyro.distributions import AtomMixture, JumpLaw, LazyLaw
+from ddm_pyro.distributions import AtomMixture, JumpLaw, LazyLaw, TokenLaw
 from ddm_pyro.samplers.base import Sampler
 from ddm_pyro.samplers.reveal import RevealAt, ranks_among
+from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
@@ -49,7 +49,7 @@ def hazard_plan(reveal: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Te
     return AtomMixture(atoms, torch.zeros_like(atoms, dtype=torch.float64), base, validate_args=False)
 
 
-class OrderPlan(TorchDistribution):
+class OrderPlan(TokenLaw):
     """Masked positions in a uniform random order, cut into blocks: value = the block of a position, (n, L).
 
     Positions that are not masked get the number of blocks, which no step draws.
@@ -60,17 +60,16 @@ class OrderPlan(TorchDistribution):
         steps: the number of blocks.
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
+    expand = TorchDistribution.expand
 
     def __init__(self, masked: Tensor, blocks: Tensor, steps: int) -> None:
         self.masked, self.blocks, self.steps = masked, blocks, steps
-        super().__init__(masked.shape[:-1], masked.shape[-1:], validate_args=False)
+        self.space = StateSpace(steps + 1, masked.shape[-1])
+        super().__init__(masked.shape[:-1], masked.shape[-1:])
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """Block numbers."""
-        return constraints.independent(constraints.integer_interval(0, self.steps), 1)
+    @property
+    def _device(self) -> torch.device:
+        return self.masked.device
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, n, L)."""
@@ -80,6 +79,8 @@ class OrderPlan(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-log of the number of ways to fill the blocks, or -inf for wrong block sizes."""
+        if self._validate_args:
+            self._validate_sample(value)
         ranks = torch.arange(self.blocks.shape[0], device=value.device)
         filled = ranks < self.masked.sum(-1, keepdim=True)
         steps = torch.arange(self.steps, device=value.device)

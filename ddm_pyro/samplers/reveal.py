@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import random
-from ddm_pyro.distributions import inverse_cdf
+from ddm_pyro.distributions import TokenLaw, inverse_cdf
 from ddm_pyro.samplers.exact_push import push_product
 from ddm_pyro.spaces import StateSpace
 
@@ -19,18 +18,17 @@ if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
 
 
-class _Reveal(TorchDistribution):
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
+class _Reveal(TokenLaw):
+    expand = TorchDistribution.expand  # flat indices do not expand; Pyro's wrapper repeats draws instead
 
     def __init__(self, x: Tensor, num_symbols: int) -> None:
         self.x, self.num_symbols = x, num_symbols
-        super().__init__(x.shape[:-1], x.shape[-1:], validate_args=False)
+        self.space = StateSpace(num_symbols, x.shape[-1])
+        super().__init__(x.shape[:-1], x.shape[-1:])
 
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """Sequences of symbols."""
-        return constraints.independent(constraints.integer_interval(0, self.num_symbols - 1), 1)
+    @property
+    def _device(self) -> torch.device:
+        return self.x.device
 
 
 class RevealAt(_Reveal):
@@ -60,7 +58,9 @@ class RevealAt(_Reveal):
         return out.unflatten(-1, self.x.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log-probability of sequences, (n, L) -> (n,)."""
+        """log-probability of sequences, (..., n, L) -> (..., n)."""
+        if self._validate_args:
+            self._validate_sample(value)
         drawn = torch.zeros(self.x.numel(), dtype=torch.bool, device=self.x.device)
         drawn[self.at] = True
         kept = (value == self.x) | drawn.reshape(self.x.shape)
@@ -98,6 +98,8 @@ class RevealSubset(_Reveal):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log-probability of sequences, (..., n, L) -> (..., n)."""
+        if self._validate_args:
+            self._validate_sample(value)
         drawn = self.masked & (value != self.x)
         right = ((value == self.x) | drawn).all(-1) & (drawn.sum(-1) == self.count)
         token = torch.where(drawn, value, 0).unsqueeze(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -63,12 +64,10 @@ class Uniformization(Sampler):
         process = model.process
         per_position = self.bound if self.bound is not None else reverse_rate_bound(process, float(s), float(t))
 
-        def bound(start: Tensor) -> Tensor:
-            # A masked row only ever loses masks, so its number at the start bounds the step.
-            free = process.space.is_mask(start).sum(-1) if process.is_masked else start.shape[-1]
-            return torch.as_tensor(free, dtype=torch.float64, device=start.device).expand(len(start)) * per_position
-
-        return SampleOnly(lambda: simulate(model, x, t, s, bound=bound), x.shape, "core/uniformization")
+        # A masked row only ever loses masks, so its number at the start bounds the step.
+        free = process.space.is_mask(x).sum(-1) if process.is_masked else torch.full_like(x[:, 0], x.shape[-1])
+        draw = partial(simulate, model, x, t, s, ceiling=free.double() * per_position)
+        return SampleOnly(draw, x.shape, "core/uniformization")
 
     def push(self, model: Parameterization, pmf: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """The Kolmogorov forward equation of the reverse process from t to s, to 1e-10."""

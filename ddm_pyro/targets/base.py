@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
 from ddm_pyro import distributions
-from ddm_pyro.distributions.tabular import InSpace
+from ddm_pyro.distributions.token_law import TokenLaw
 from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 TABULAR_CHUNK = 2**18
 
 
-class Target(TorchDistribution):
+class Target(TokenLaw):
     """A law P to learn and to be judged on: batch shape (), event shape (L,), tokens int64.
 
     A subclass gives ``log_prob``, ``sample`` and ``posterior``; the last one is what makes the exact denoiser of every
@@ -32,9 +30,6 @@ class Target(TorchDistribution):
     Attributes:
         space: the StateSpace of the data, without masks.
     """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = False
 
     def __init__(self, space: StateSpace, validate_args: bool | None = None) -> None:
         self.space = space
@@ -81,29 +76,6 @@ class Target(TorchDistribution):
         from ddm_pyro.parameterizations import Exact
 
         return Exact(self, process)
-
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """The sequences of the space."""
-        return InSpace(self.space)
-
-    @property
-    def has_enumerate_support(self) -> bool:  # type: ignore[override, unused-ignore]
-        """Whether the space is small enough to enumerate."""
-        return self.space.num_states <= 2**20
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All states, (num_states, *batch, L), in index order. Raises ValueError when too many."""
-        states = self.space.enumerate(self._device).reshape(-1, *(1,) * len(self.batch_shape), self.space.length)
-        return states.expand(-1, *self.batch_shape, -1) if expand else states
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Target:
-        """The same law for a batch, without copying."""
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in {"_batch_shape", "_event_shape"}})
-        super(Target, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def _device(self) -> torch.device:

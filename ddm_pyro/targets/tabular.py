@@ -51,6 +51,11 @@ class Tabular(Target):
         self._listed = len(law.probs) != law.space.num_states
         super().__init__(law.space, validate_args=validate_args)
 
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:
+        """Shapes from that of ``pmf``, one axis a position."""
+        return distributions.Tabular.infer_shapes(**arg_shapes)
+
     @property
     def pmf(self) -> Tensor:
         """Flat float64 pmf in index order."""
