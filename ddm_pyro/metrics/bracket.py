@@ -88,7 +88,7 @@ def times(scale: float, value: float) -> float:
     """scale * value with inf * 0 = 0: no distance, however large the diameter.
 
     Example:
-        >>> times(math.inf, 0.0), times(2.0, 0.25)
+        >>> times(float("inf"), 0.0), times(2.0, 0.25)
         (0.0, 0.5)
     """
     return 0.0 if value == 0.0 else scale * value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom
@@ -89,14 +90,13 @@ class _Columns:
 
     @staticmethod
     def of(x: Array, y: Array, rng: np.random.Generator) -> _Columns:
-        multipliers = rng.integers(0, 2**64, size=x.shape[1], dtype=np.uint64)
+        multipliers: Any = rng.integers(0, 2**64, size=x.shape[1], dtype=np.uint64)
         tokens = np.concatenate([x, y]).T.astype(np.uint64)
         return _Columns(tokens * multipliers[:, None], len(x))
 
     def collisions(self, subset: Array | list[int]) -> tuple[float, Array]:
         """Unbiased squared l2 distance of the two laws on the subset, and each row's part in it."""
-        chosen: Array = self.hashed[np.asarray(subset)]
-        keys = np.asarray(chosen.sum(0, dtype=np.uint64))
+        keys = self.hashed[subset].sum(0, dtype=np.uint64)
         _, group = np.unique(keys, return_inverse=True)
         n, m = self.n, len(keys) - self.n
         in_x, in_y = (np.bincount(part, minlength=int(group.max()) + 1) for part in (group[:n], group[n:]))
