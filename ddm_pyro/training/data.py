@@ -1,0 +1,71 @@
+"""Where training rows come from: a tensor, a data set with ``train``, or a law to sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddm_pyro import random
+from ddm_pyro.processes import Process
+from ddm_pyro.spaces import StateSpace
+from ddm_pyro.training.archive import digest_of
+
+#: Draws of a law that stand for it when a resumed run asks whether the data are the same.
+FINGERPRINT_DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows drawn with replacement from a table, or fresh rows from a law.
+
+    Attributes:
+        rows: (n, L) on the training device, or None.
+        law: what to sample when there is no table.
+        fingerprint: names the data, for resuming.
+    """
+
+    rows: Tensor | None
+    law: Any
+    fingerprint: str
+
+    def draw(self, size: int, device: torch.device) -> Tensor:
+        """``size`` rows, (size, L), by the uniforms of the samples in force."""
+        if self.rows is None:
+            drawn: Tensor = self.law.sample((size,))
+            return drawn.to(device)
+        u = random.uniform((size,), device)
+        return self.rows[(u * len(self.rows)).long()]
+
+
+def open_data(data: Any, process: Process, device: torch.device) -> Source:
+    """Check the data against the process.
+
+    Raises:
+        TypeError: neither a tensor, nor an object with ``train`` or ``sample``.
+        ValueError: no rows, masks, tokens out of range, a wrong length, a law on another space.
+    """
+    space = process.space.data
+    rows = data if isinstance(data, Tensor) else getattr(data, "train", None)
+    if isinstance(rows, Tensor):
+        if rows.dim() != 2 or len(rows) == 0:
+            raise ValueError(f"data has shape {tuple(rows.shape)}; give (n, {space.length}) with n at least 1.")
+        rows = space.check(rows, "data")
+        return Source(rows.to(device), None, digest_of(rows))
+    if not callable(getattr(data, "sample", None)):
+        raise TypeError(f"data={data!r} must be an (n, L) tensor, a data set with .train, or a law with .sample.")
+    own = getattr(data, "space", None)
+    if isinstance(own, StateSpace) and own != space:
+        raise ValueError(f"The data live on {own} but the process on {space}; they must agree.")
+    with random.indexed(0, range(FINGERPRINT_DRAWS), device):
+        probe = space.check(data.sample((FINGERPRINT_DRAWS,)), "data.sample()")
+    return Source(None, data, f"{type(data).__name__} {digest_of(probe)}")
+
+
+def draw_batch(source: Source, process: Process, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """x_0, x_t and t of a batch, t stratified: one time in each of ``size`` equal slices of [0, 1)."""
+    x0 = source.draw(size, device)
+    t = (torch.arange(size, device=device) + random.uniform((size,), device)) / size
+    return x0, process.marginal(x0, t, validate_args=False).sample(), t
