@@ -30,7 +30,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 TITLE = re.compile(r'title="([^"]+)"')
-EXPECTED = re.compile(r"#\s*->\s?(.*)$")
+EXPECTED = re.compile(r"#\s*->\s?(.*)$", re.MULTILINE)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -61,7 +61,7 @@ def fences(page: Path) -> list[Fence]:
 
 
 def run(page: Path, directory: Path) -> int:
-    """Run a page in ``directory``, and return how many outputs were compared. Raises AssertionError where one differs."""
+    """Run a page in ``directory`` and return how many outputs were compared. Raises AssertionError if one differs."""
     namespace: dict[str, Any] = {"__name__": "__page__"}
     compared = 0
     with contextlib.chdir(directory):
