@@ -98,7 +98,7 @@ class _HammingLipschitz(IPM, ABC):
             return witness
         # A sum of 0/1 functions of single positions is 1-Lipschitz; a window of width cap around its middle keeps
         # most of it.
-        middle = float(np.median(to_numpy(witness.fn(some_rows(a, 0, "p")))))
+        middle = sum(float(np.median(to_numpy(witness.fn(some_rows(law, 0, "p"))))) for law in (a, b)) / 2.0
         low, high = middle - self.cap / 2.0, middle + self.cap / 2.0
         return Witness(lambda x: witness.fn(x).clamp(low, high), osc=float(self.cap))
 
