@@ -1,0 +1,10 @@
+"""From rows to something to look at: one self-contained HTML page, and tables for a terminal."""
+
+from __future__ import annotations
+
+from ddm_pyro.report.page import HtmlReport as HtmlReport
+from ddm_pyro.report.run import Run as Run
+from ddm_pyro.report.run import load_run as load_run
+from ddm_pyro.report.terminal import print_run as print_run
+
+__all__ = ["HtmlReport", "Run", "load_run", "print_run"]

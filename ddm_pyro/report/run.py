@@ -1,0 +1,117 @@
+"""A finished or interrupted evaluation as it lies on disk: rows, what is known about the run, drawn samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddm_pyro.report.series import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+META, SAMPLES, MODELS = "meta.json", "samples", "models"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows with their surroundings.
+
+    Attributes:
+        rows: the rows that count, one a cell and metric.
+        meta: plan, versions, seed and whatever else the evaluation wrote down; may be empty.
+        directory: where samples lie and where the report goes; None for rows made elsewhere.
+
+    Example:
+        >>> Run([{"target": "core/digits"}]).name
+        'evaluation'
+    """
+
+    rows: tuple[Row, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    directory: Path | None = None
+
+    def __init__(
+        self, rows: Iterable[Row], meta: Mapping[str, Any] | None = None, directory: Path | str | None = None
+    ) -> None:
+        object.__setattr__(self, "rows", latest(rows))
+        object.__setattr__(self, "meta", dict(meta or {}))
+        object.__setattr__(self, "directory", None if directory is None else Path(directory))
+
+    @property
+    def name(self) -> str:
+        """Name of the plan, or of the directory."""
+        plan = self.meta.get("plan")
+        named = self.meta.get("name") or (plan.get("name") if isinstance(plan, Mapping) else plan)
+        if isinstance(named, str) and named:
+            return named
+        return self.directory.resolve().name if self.directory is not None else "evaluation"
+
+    def tensors(self, row: Row) -> dict[str, Tensor]:
+        """What the row's cell ended in: ``samples`` (n, L), and ``pmf`` when the law is exact; empty when not kept."""
+        from ddm_pyro.evaluation.artifacts import read_tensors
+
+        path = self._file(SAMPLES, row.get("sample_key"))
+        found = None if path is None else read_tensors(path)
+        return {} if found is None else found[0]
+
+    def losses(self, row: Row) -> list[float]:
+        """Losses of the training of the row's model, one a step; empty when there was none or it was not kept."""
+        path = self._file(MODELS, row.get("train_key"))
+        if path is None:
+            return []
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                losses = json.loads((file.metadata() or {}).get("facts", "{}")).get("losses", [])
+            return [float(one) for one in losses]
+        except (OSError, SafetensorError, ValueError, TypeError, AttributeError):
+            return []
+
+    def _file(self, folder: str, key: object) -> Path | None:
+        # Keys are hashes; anything else could lead out of the folder.
+        if self.directory is None or not isinstance(key, str) or not key.isalnum():
+            return None
+        path = self.directory / folder / f"{key}.safetensors"
+        return path if path.is_file() else None
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run's directory, or a file of rows alone.
+
+    A last line cut off by an interruption is left out.
+
+    Raises:
+        ValueError: nothing there, no file of rows, or a line that is no row (``evaluation.errors.RowsError``).
+    """
+    from ddm_pyro.evaluation.rows import read_rows
+
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    return Run(read_rows(path), _meta(folder / META), folder)
+
+
+def latest(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The last row of each key, in the order of first mention: a cell that was run again counts once.
+
+    Example:
+        >>> latest([{"row_key": "a", "value": 1}, {"row_key": "b"}, {"row_key": "a", "value": 2}])
+        ({'row_key': 'a', 'value': 2}, {'row_key': 'b'})
+    """
+    found: dict[object, Row] = {}
+    for k, row in enumerate(rows):
+        key = row.get("row_key")
+        found[k if key is None else str(key)] = row
+    return tuple(found.values())
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
