@@ -18,6 +18,7 @@ _MODULES = frozenset(
         "metrics",
         "networks",
         "parameterizations",
+        "planning",
         "plugins",
         "processes",
         "random",

@@ -16,7 +16,7 @@ LAYERS = [
     {"rates", "distributions"},
     {"processes"},
     {"parameterizations"},
-    {"losses", "samplers", "networks"},
+    {"losses", "samplers", "networks", "planning"},
     {"sampling"},
     {"training"},
     {"targets"},
