@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from operator import mul
 
 import torch
 from torch import Tensor
+
+from ddm_pyro.arrays import OnDevice, has_data
 
 #: Largest number of states that is ever listed one by one; a larger space is refused by name.
 MAX_STATES = 2**24
@@ -76,6 +79,11 @@ class StateSpace:
             raise ValueError("The alphabet is the natural numbers; truncate it with space.box(max) first.")
         return (self.sizes,) * self.length if isinstance(self.sizes, int) else self.sizes
 
+    @cached_property
+    def sizes_on(self) -> OnDevice:
+        """``position_sizes`` as a tensor on the device asked for, (L,)."""
+        return OnDevice(self.position_sizes)
+
     @property
     def vocab_size(self) -> int:
         """V, the largest number of tokens at a position."""
@@ -137,8 +145,7 @@ class StateSpace:
         )
         if self.mask is None or isinstance(self.sizes, int):
             return digits
-        sizes = torch.tensor(self.position_sizes, device=index.device)
-        return torch.where(digits == sizes, self.vocab_size, digits)
+        return torch.where(digits == self.sizes_on.on(index.device), self.vocab_size, digits)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -149,7 +156,7 @@ class StateSpace:
         """Flat index of states: (..., length) -> (...,). The tokens are taken as valid; see ``check``."""
         strides = torch.tensor(self.strides, device=x.device)
         if self.mask is not None and not isinstance(self.sizes, int):
-            x = torch.where(self.is_mask(x), torch.tensor(self.position_sizes, device=x.device), x)
+            x = torch.where(self.is_mask(x), self.sizes_on.on(x.device), x)
         return (x.long() * strides).sum(-1)
 
     def contains(self, x: Tensor) -> Tensor:
@@ -160,7 +167,7 @@ class StateSpace:
         if isinstance(self.sizes, int):
             inside = inside & (x < self.sizes)
         else:
-            inside = inside & (x < torch.tensor(self.sizes, device=x.device))
+            inside = inside & (x < self.sizes_on.on(x.device))
         if self.mask is not None:
             inside = inside | self.is_mask(x)
         return inside.all(-1)
@@ -173,6 +180,8 @@ class StateSpace:
         """Return ``x`` as int64 of shape (..., length), or raise ValueError quoting the first bad token."""
         if x.dim() == 0 or x.shape[-1] != self.length:
             raise ValueError(f"{what} has shape {tuple(x.shape)}; the last dimension must be the length {self.length}.")
+        if not has_data(x):
+            return x.long()
         if x.is_floating_point() and not bool((x == x.round()).all()):
             raise ValueError(f"{what} holds fractions; tokens are whole numbers.")
         if x.dtype == torch.bool or x.dtype != torch.int64:

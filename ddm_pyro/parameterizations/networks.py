@@ -64,7 +64,7 @@ class X0(_Network):
         tokens = x if at is None else x.reshape(-1)[at]
         symbols = torch.arange(space.vocab_size, device=x.device)
         if not isinstance(space.sizes, int):
-            sizes = torch.tensor(space.position_sizes, device=x.device).unsqueeze(-1)
+            sizes = space.sizes_on.on(x.device).unsqueeze(-1)
             inside = symbols < (sizes if at is None else sizes[at % space.length])
             logits = torch.where(inside, logits, -torch.inf)
         log_p = torch.log_softmax(logits, -1)

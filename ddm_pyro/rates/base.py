@@ -57,23 +57,29 @@ class RateMatrix(ABC):
 
     def out_rates(self, x: Tensor) -> Tensor:
         """Q[x, move] along ``moves(x)``, (..., M); 0 at x itself."""
-        return self._table(x, self.matrix().to(x.device))
+        return self._table(x, self.matrix_on(x.device))
 
     def in_rates(self, x: Tensor) -> Tensor:
         """Q[move, x] along ``moves(x)``, (..., M); 0 at x itself."""
-        return self._table(x, self.matrix().to(x.device).T)
+        return self._table(x, self.matrix_on(x.device).T)
 
     def _table(self, x: Tensor, table: Tensor) -> Tensor:
         return table[x] * (self.moves(x) != x.unsqueeze(-1))
 
     def kernel(self, sigma: Tensor) -> Tensor:
         """exp(sigma Q), (..., A, A); sigma may be infinite (the limit law) or negative (the inverse)."""
-        matrix = self.matrix().to(sigma.device)
+        matrix = self.matrix_on(sigma.device)
         infinite = torch.isinf(sigma)[..., None, None]
         finite = torch.linalg.matrix_exp(torch.where(infinite, 0.0, sigma[..., None, None]) * matrix)
-        return torch.where(infinite, self._limit(matrix), finite)
+        return torch.where(infinite, self.limit_on(sigma.device), finite)
 
-    def _limit(self, matrix: Tensor) -> Tensor:
+    def matrix_on(self, device: torch.device) -> Tensor:
+        """``matrix()`` on a device."""
+        return self.matrix().to(device)
+
+    def limit_on(self, device: torch.device) -> Tensor:
+        """The kernel as sigma -> infinity, (A, A), on a device."""
+        matrix = self.matrix_on(device)
         power = torch.linalg.matrix_exp(matrix / matrix.diagonal().abs().amax().clamp(min=1.0))
         for _ in range(LIMIT_SQUARINGS):
             power = power @ power
@@ -102,11 +108,11 @@ class RateMatrix(ABC):
 
     def stationary(self) -> TorchDistribution:
         """The limit law as sigma -> infinity. Raises ValueError when it depends on where the chain starts."""
-        limit = self._limit(self.matrix())
+        limit = self.limit_on(self.matrix().device)
         if bool((limit - limit[:1]).abs().max() > 1e-6):
             raise ValueError(f"{self!r} is reducible: its limit depends on the start, so it has no one stationary law.")
         return dist.Categorical(limit.mean(0))
 
     def exit_bound(self) -> float:
         """max_x -Q[x, x], the largest total rate out of a symbol."""
-        return float(-self.matrix().diagonal().min())
+        return float(-self.matrix().detach().diagonal().min())

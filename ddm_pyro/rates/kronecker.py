@@ -9,6 +9,7 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
+from ddm_pyro.arrays import OnDevice
 from ddm_pyro.rates.base import RateMatrix
 from ddm_pyro.spaces import StateSpace
 
@@ -60,6 +61,13 @@ class KroneckerSum:
             found.setdefault(id(rate), (rate, []))[1].append(position)
         return list(found.values())
 
+    @cached_property
+    def _indices(self) -> list[OnDevice]:
+        return [OnDevice(positions) for _, positions in self.groups]
+
+    def _groups_on(self, device: torch.device) -> list[tuple[RateMatrix, Tensor]]:
+        return [(rate, index.on(device)) for (rate, _), index in zip(self.groups, self._indices, strict=True)]
+
     @property
     def is_homogeneous(self) -> bool:
         """Whether one rate object serves all positions."""
@@ -76,7 +84,7 @@ class KroneckerSum:
             return self.rates[0].moves(x)
         width = max(rate.moves(self._local(rate, x[..., :1])).shape[-1] for rate, _ in self.groups)
         out = x.unsqueeze(-1).expand(*x.shape, width).clone()
-        for rate, positions in self.groups:
+        for rate, positions in self._groups_on(x.device):
             local = rate.moves(self._local(rate, x[..., positions]))
             out[..., positions, : local.shape[-1]] = torch.where(local.eq(_mask_of(rate)), self.space.vocab_size, local)
         return out
@@ -92,12 +100,23 @@ class KroneckerSum:
     def _rates(self, x: Tensor, of: Callable[[RateMatrix, Tensor], Tensor]) -> Tensor:
         if self.is_homogeneous:
             return of(self.rates[0], x)
-        parts = [(positions, of(rate, self._local(rate, x[..., positions]))) for rate, positions in self.groups]
+        parts = [(positions, of(rate, self._local(rate, x[..., positions]))) for rate, positions in self._groups_on(x.device)]
         width = max(part.shape[-1] for _, part in parts)
         out = torch.zeros(*x.shape, width, dtype=torch.float64, device=x.device)
         for positions, part in parts:
             out[..., positions, : part.shape[-1]] = part
         return out
+
+    def jump_rates(self, position: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Q_l[x, y] and the exit rate -Q_l[x, x] at chosen positions l: three (...) int64 -> two (...) float64."""
+        if self.is_homogeneous:
+            return _jump_rates(self.rates[0], x, y)
+        jump = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        leave = torch.zeros_like(jump)
+        for rate, positions in self.groups:
+            here = torch.isin(position, torch.tensor(positions, device=position.device))
+            jump[here], leave[here] = _jump_rates(rate, self._local(rate, x[here]), self._local(rate, y[here]))
+        return jump, leave
 
     def row(self, x: Tensor, sigma: Tensor) -> Tensor:
         """exp(sigma Q_l)[x_l, .], (..., L, A)."""
@@ -113,7 +132,7 @@ class KroneckerSum:
             return of(self.rates[0], x, noise)
         shape = (*torch.broadcast_shapes(x.shape[:-1], sigma.shape), len(self.rates), self.space.num_symbols)
         out = torch.zeros(shape, dtype=torch.float64, device=x.device)
-        for rate, positions in self.groups:
+        for rate, positions in self._groups_on(x.device):
             table = of(rate, self._local(rate, x[..., positions]), noise)
             out[..., positions, :] = self._spread(rate, table)
         return out
@@ -125,7 +144,7 @@ class KroneckerSum:
             return self.rates[0].evolve(p, noise)
         shape = (*torch.broadcast_shapes(p.shape[:-2], sigma.shape), *p.shape[-2:])
         out = torch.zeros(shape, dtype=p.dtype, device=p.device)
-        for rate, positions in self.groups:
+        for rate, positions in self._groups_on(p.device):
             columns = self._columns(rate, p.device)
             out[..., positions, :] = self._spread(rate, rate.evolve(p[..., positions, :][..., columns], noise))
         return out
@@ -178,3 +197,8 @@ class KroneckerSum:
 
 def _mask_of(rate: RateMatrix) -> int:
     return rate.vocab_size if rate.has_mask and rate.vocab_size is not None else -1
+
+
+def _jump_rates(rate: RateMatrix, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    rates = rate.out_rates(x)
+    return (rates * (rate.moves(x) == y.unsqueeze(-1))).sum(-1), rates.sum(-1)

@@ -9,7 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ddm_pyro.arrays import float64
+from ddm_pyro.arrays import OnDevice, float64
 from ddm_pyro.rates.base import RateMatrix
 
 #: How far the total of a refreshing law may be from one.
@@ -70,7 +70,7 @@ class RankOneRate(RateMatrix):
 
     def exit_bound(self) -> float:
         """1 - min pi."""
-        return 1.0 - float(self.pi().min())
+        return 1.0 - float(self.pi().detach().min())
 
 
 class Uniform(RankOneRate):
@@ -136,6 +136,8 @@ class Masked(RankOneRate):
 class RankOne(RankOneRate):
     """Tokens are refreshed from any law at rate 1: Q = 1 pi^T - I, without a V x V matrix.
 
+    A law that requires grad is not detached, so that it can be learned.
+
     Args:
         stationary: (V,) probabilities.
 
@@ -148,7 +150,8 @@ class RankOne(RankOneRate):
     """
 
     def __init__(self, stationary: Any) -> None:
-        pi = float64(stationary).detach()
+        law = float64(stationary)
+        pi = law.detach()
         if pi.dim() != 1 or len(pi) == 0:
             raise ValueError(f"stationary has shape {tuple(pi.shape)}; give one probability a token, (V,).")
         if not bool(torch.isfinite(pi).all()) or bool((pi < 0).any()) or abs(float(pi.sum()) - 1.0) > MASS_TOLERANCE:
@@ -157,14 +160,14 @@ class RankOne(RankOneRate):
                 f"(they sum to {float(pi.sum()):.9g})."
             )
         self.vocab_size = len(pi)
-        self._pi = pi / pi.sum()
+        self._pi = OnDevice(pi / pi.sum())
 
     def pi(self, device: torch.device | str | None = None) -> Tensor:
         """The refreshing law."""
-        return self._pi if device is None else self._pi.to(device)
+        return self._pi.values if device is None else self._pi.on(device)
 
     def __repr__(self) -> str:
-        return f"RankOne({describe(self._pi)})"
+        return f"RankOne({describe(self.pi())})"
 
 
 def check_vocabulary(size: Any) -> int:
