@@ -175,7 +175,8 @@ class Geometric(NoiseSchedule):
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """log1p(-log(alpha) / smin) / log(smax / smin)."""
-        return (torch.log1p(-torch.log(float64(alpha)) / self.smin) / self._log_ratio).clamp(0.0, 1.0)
+        noise = -torch.log(float64(alpha).clamp(0.0, 1.0))
+        return (torch.log1p(noise / self.smin) / self._log_ratio).clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -202,4 +203,4 @@ class Constant(NoiseSchedule):
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """-log(alpha) / total."""
-        return (-torch.log(float64(alpha)) / self.total).clamp(0.0, 1.0)
+        return (-torch.log(float64(alpha).clamp(0.0, 1.0)) / self.total).clamp(0.0, 1.0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.processes import Process
+from ddm_pyro.processes.base import time_on
 
 #: How far a converted posterior may leave the simplex by rounding, by the dtype of the score.
 SIMPLEX_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -22,11 +23,13 @@ def score_from_x0(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tens
 
 def ratio_table(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
     """p_t(x with position l set to v) / p_t(x) for all symbols, (..., L, A) float64."""
+    t = time_on(x, t)
     return process.evolve(over_likelihood(process, x, t, log_p), torch.zeros_like(t), t)
 
 
 def over_likelihood(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Tensor:
     """p(u | x) / P(x_t^l = x^l | x_0^l = u), 0 where the likelihood is 0; (..., L, A) float64."""
+    t = time_on(x, t)
     likelihood = process.likelihood(x, torch.zeros_like(t), t)
     p = pad_symbols(process, log_p.to(torch.float64).exp())
     # Divided by 1 where impossible: the gradient of a quotient by 0, times 0, would be NaN.
@@ -35,28 +38,47 @@ def over_likelihood(process: Process, x: Tensor, t: Tensor, log_p: Tensor) -> Te
 
 
 def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> Tensor:
-    """log p(x_0 | x) from log p_t(y)/p_t(x), (..., L, A) -> (..., L, V).
+    """log p(x_0 | x) from log p_t(y)/p_t(x) along ``process.moves(x)``, (..., L, M) -> (..., L, V).
 
     Raises:
-        ValueError: the score belongs to no posterior (it is inexact); nothing is clamped.
+        ValueError: the score belongs to no posterior (it is inexact), or alpha(t) = 0; nothing is clamped.
         NotImplementedError: moves that do not list all symbols.
     """
-    if not process.has_full_moves:
-        raise NotImplementedError(
-            "The x0 view of a score needs moves that list every symbol; use the score or rate view."
-        )
-    own = torch.arange(log_score.shape[-1], device=x.device) == x.unsqueeze(-1)
-    ratio = torch.where(own, 1.0, log_score.to(torch.float64).exp())
+    t = time_on(x, t)
+    ratio = ratios_to_all(process, x, log_score)
     p = process.likelihood(x, torch.zeros_like(t), t) * process.evolve(ratio, t, torch.zeros_like(t))
     tolerance = SIMPLEX_TOLERANCE.get(log_score.dtype, SIMPLEX_TOLERANCE[torch.float32])
     tokens = p[..., : process.space.vocab_size]
     off = torch.maximum(-p.amin(-1), (tokens.sum(-1) - 1.0).abs()).amax()
+    if bool(off.isnan()):
+        raise ValueError(
+            "The x0-posterior of this score is NaN: the score is, or alpha(t) = 0, where x_t says nothing of x_0. "
+            "Start the grid below such a time with times=, or use a model with an x0 head."
+        )
     if not bool(off <= tolerance):
         raise ValueError(
             f"This score is the score of no law: its x0-posterior leaves the simplex by {float(off):.3g}. "
             "Use a sampler that runs on rates (euler, tau-leaping), or a model with an x0 head."
         )
     return (tokens.clamp(min=0.0) / tokens.clamp(min=0.0).sum(-1, keepdim=True)).log()
+
+
+def ratios_to_all(process: Process, x: Tensor, log_score: Tensor) -> Tensor:
+    """p_t(y)/p_t(x) for all symbols, (..., L, A) float64, from a score along moves that list every one of them."""
+    if process.space.is_countable:
+        raise NotImplementedError("The natural numbers have no table of x_0; use the score or rate view.")
+    symbols = torch.arange(process.space.num_symbols, device=x.device)
+    own, ratio = symbols == x.unsqueeze(-1), log_score.to(torch.float64).exp()
+    if not process.has_full_moves:
+        moves = process.moves(x).expand(ratio.shape)
+        missing = torch.ones(own.shape, dtype=torch.bool, device=x.device).scatter(-1, moves, False)
+        sizes = torch.tensor(process.space.position_sizes, device=x.device).unsqueeze(-1)
+        if bool((missing & ~own & ((symbols < sizes) | process.space.is_mask(symbols))).any()):
+            raise NotImplementedError(
+                "The x0 view of a score needs moves that list every symbol; use the score or rate view."
+            )
+        ratio = torch.zeros(own.shape, dtype=torch.float64, device=x.device).scatter(-1, moves, ratio)
+    return torch.where(own, 1.0, ratio)
 
 
 def rate_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> Tensor:

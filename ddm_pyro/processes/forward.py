@@ -76,7 +76,8 @@ class ForwardProcess(Process):
             return AtomMixture(atoms, weights, base, validate_args=False).on(self.space)
         table = torch.zeros(self.length, self.space.num_symbols, dtype=torch.float64)
         for rate, positions in self.joint.groups:
-            table[positions, : rate.vocab_size] = rate.stationary().probs.to(table)
+            columns = [*range(rate.vocab_size or 0), *([self.space.vocab_size] if rate.has_mask else [])]
+            table[torch.tensor(positions).unsqueeze(-1), torch.tensor(columns)] = rate.stationary().probs.to(table)
         return FactorizedCategorical(table, validate_args=False).on(self.space)
 
     def _stationary_tokens(self) -> TorchDistribution:

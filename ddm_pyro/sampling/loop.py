@@ -133,9 +133,9 @@ def start_tokens(process: Process, start: Any, rows: range, n: int, device: torc
     """The rows of the start, (rows, L): the prior, a law, or given tokens."""
     if start is None:
         law = process.prior()
-        return law.expand((len(rows),)).sample().to(device)
+        return law.expand((len(rows),)).sample().to(device).long()
     if isinstance(start, torch.distributions.Distribution):
-        return start.expand((len(rows),)).sample().to(device)
+        return start.expand((len(rows),)).sample().to(device).long()
     x = process.space.check(torch.as_tensor(start), "start")
     if x.dim() > 2 or (x.dim() == 2 and len(x) not in (1, n)):
         raise ValueError(
