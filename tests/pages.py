@@ -20,6 +20,8 @@ import re
 import shlex
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,17 +64,27 @@ def fences(page: Path) -> list[Fence]:
 
 def run(page: Path, directory: Path) -> int:
     """Run a page in ``directory`` and return how many outputs were compared. Raises AssertionError if one differs."""
-    namespace: dict[str, Any] = {"__name__": "__page__"}
+    module = types.ModuleType("__page__")
     compared = 0
-    with contextlib.chdir(directory):
+    with contextlib.chdir(directory), _imported(module):
         for fence in fences(page):
             if fence.title is not None:
                 Path(fence.title).write_text(fence.code)
             elif fence.language == "python":
-                compared += _run_python(fence, namespace, page)
+                compared += _run_python(fence, vars(module), page)
             else:
                 compared += _run_console(fence, page)
     return compared
+
+
+@contextlib.contextmanager
+def _imported(module: types.ModuleType) -> Iterator[None]:
+    # Dataclasses look their module up by name.
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]
 
 
 def _run_python(fence: Fence, namespace: dict[str, Any], page: Path) -> int:
