@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from ddm_pyro.plugins import discovery
 from ddm_pyro.plugins.api import BUILTINS, LOCAL
@@ -79,6 +80,16 @@ class Manager:
         """Names in the switches that no installed plugin has."""
         self._load()
         return self._unmatched
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keywords of an equal manager in another process (which knows nothing that this process registered itself)."""
+        return {
+            "options": self.options,
+            "builtins": self._builtins,
+            "candidates": self._candidates,
+            "core_version": self._core_version,
+        }
 
     def register(self, plugin: object, name: str, *, replace: bool = False) -> PluginRecord:
         """Register a module or object with hooks for this process only; its ids start with ``local/``.

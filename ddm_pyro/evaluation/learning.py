@@ -1,0 +1,128 @@
+"""Training a line's model once, and loading it wherever it is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddm_pyro.evaluation.artifacts import read_tensors, write_tensors
+from ddm_pyro.evaluation.build import make, make_loss, make_model, make_process
+from ddm_pyro.evaluation.cells import Line
+from ddm_pyro.evaluation.errors import RowsError
+from ddm_pyro.evaluation.guard import stage
+
+if TYPE_CHECKING:
+    from ddm_pyro.parameterizations import Parameterization
+    from ddm_pyro.plugins import Registry
+    from ddm_pyro.processes import Process
+
+#: Training may take this many times as long as the plan's timeout for a cell.
+TRAINING_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class World:
+    """A line's target, process and model, ready for sampling."""
+
+    target: Any
+    process: Process
+    model: Parameterization
+    train_seconds: float | None = None
+
+
+def model_file(folder: Path, line: Line) -> Path:
+    """Where a trained model lies."""
+    return folder / "models" / f"{line.train_key}.safetensors"
+
+
+def is_trained(folder: Path, line: Line) -> bool:
+    """Whether there is nothing left to train."""
+    return not line.is_trained or read_tensors(model_file(folder, line)) is not None
+
+
+def train(
+    registry: Registry,
+    line: Line,
+    folder: Path,
+    timeout: float | None = None,
+    report: Callable[[float], None] | None = None,
+) -> None:
+    """Train and store a line's model, going on from where an interrupted training stopped.
+
+    Args:
+        folder: of the run.
+        timeout: the plan's; training may take TRAINING_PATIENCE times that.
+        report: told the share of steps done.
+
+    Raises:
+        Stopped: with the failure, for everything that goes wrong.
+    """
+    from ddm_pyro.training import fit
+
+    file = model_file(folder, line)
+    partial = file.with_suffix(".partial")
+    patience = None if timeout is None else TRAINING_PATIENCE * timeout
+    world = _build(registry, line)
+    with stage("train", line.identities, registry, patience):
+        loss = make_loss(registry, line, world.target, world.process)
+        steps = line.train["steps"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        result = fit(
+            world.model,
+            world.target,
+            loss=loss,
+            seed=line.train_seed,
+            checkpoint=partial,
+            progress=(lambda done, _: report(done / steps)) if report else False,
+            **line.train,
+        )
+        facts = {"seconds": time.perf_counter() - start, "losses": result.losses.tolist()}
+        write_tensors(file, result.model.state_dict(), facts)
+        partial.unlink(missing_ok=True)
+
+
+def build_world(registry: Registry, line: Line, folder: Path) -> World:
+    """A line's target, process and model, the trained weights in place.
+
+    Raises:
+        Stopped: a component cannot be built, or the trained model is not there.
+    """
+    world = _build(registry, line)
+    if not line.is_trained:
+        return world
+    with stage("train", line.identities, registry):
+        stored = read_tensors(model_file(folder, line))
+        if stored is None:
+            raise RowsError(f"The trained model {model_file(folder, line)} is missing or damaged; run the plan again.")
+        weights, facts = stored
+        world.model.load_state_dict(weights)
+        return World(world.target, world.process, world.model.eval(), facts.get("seconds"))
+
+
+def _build(registry: Registry, line: Line) -> World:
+    with stage("model", (line.target,), registry):
+        target = make(registry, line.target)
+    with stage("model", (line.target, line.rate, line.schedule), registry):
+        process = make_process(registry, line, target)
+    with stage("model", line.identities, registry):
+        model = make_model(registry, line, target, process)
+        _check_model(model)
+    return World(target, process, model)
+
+
+def _check_model(model: Any) -> None:
+    from ddm_pyro.parameterizations import Parameterization
+
+    if not isinstance(model, Parameterization):
+        raise TypeError(
+            f"The parameterization's factory returned {type(model).__name__}, which is no Parameterization."
+        )
+    for parameter in model.parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError("The model's weights are not finite.")
