@@ -25,7 +25,7 @@ from ddm_pyro.metrics.transport import STAR_STATES, star_potential
 from ddm_pyro.spaces import StateSpace
 
 #: Rows of each side that enter the plug-in distance of two samples.
-PLUG_IN_ROWS = 2000
+PLUG_IN_ROWS = 1000
 #: Rows of each side to which a witness is fitted.
 WITNESS_ROWS = 1000
 #: Largest number of states for which samples are compared through their pmf rather than row by row.

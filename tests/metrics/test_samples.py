@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from metrics.oracles import draw, random_pmf, tabular
+from scipy.stats import binom
 
 from ddm_pyro.distributions import Samples
 from ddm_pyro.metrics import (
@@ -17,7 +18,7 @@ from ddm_pyro.metrics import (
     PositionTV,
     TotalVariation,
 )
-from ddm_pyro.metrics.intervals import deviation
+from ddm_pyro.metrics.intervals import bernstein, deviation
 from ddm_pyro.spaces import StateSpace
 
 
@@ -167,3 +168,16 @@ def test_natural_numbers_are_compared_by_rows():
         # Nearly all pairs are distinct, so a kernel of equality can not tell the laws apart from so few rows.
         assert estimate.lcb > 0.0 or isinstance(metric, KernelMMD)
         assert estimate.lcb <= estimate.value <= estimate.ucb
+
+
+@pytest.mark.parametrize(("n", "chance"), [(10, 0.3), (60, 0.02), (200, 0.5), (400, 0.001)])
+def test_the_bernstein_margin_covers_by_the_binomial_law(n, chance):
+    counts, delta = np.arange(n + 1), 0.05
+    margins = [bernstein([k * (n - k) / n / (n - 1)], [n], 1.0, delta) for k in counts]
+    missed = counts / n - np.array(margins) > chance
+    assert float(binom.pmf(counts, n, chance)[missed].sum()) <= delta
+    normal = 1.645 * math.sqrt(0.25 / 1e6)
+    assert normal < bernstein([0.25], [10**6], 1.0, delta) < 2 * normal
+    assert bernstein([0.1, 0.2], [50, 80], 2.0, 0.1) == pytest.approx(
+        sum(math.sqrt(2 * v * math.log(40) / k) + 14 * math.log(40) / 3 / (k - 1) for v, k in [(0.1, 50), (0.2, 80)])
+    )
