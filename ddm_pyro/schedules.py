@@ -121,8 +121,10 @@ class Cosine(NoiseSchedule):
     """alpha(t) = 1 - cos(pi (1 - t) / 2)."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        """1 - cos(pi (1 - t) / 2), written 2 sin^2(pi (1 - t) / 4) to stay exact near t = 1."""
-        return 2.0 * torch.sin(math.pi / 4 * (1.0 - float64(t))) ** 2
+        """1 - sin(pi t / 2), written 2 sin^2(pi (1 - t) / 4) past the middle, to stay exact near both ends."""
+        t = float64(t)
+        late = 2.0 * torch.sin(math.pi / 4 * (1.0 - t)) ** 2
+        return torch.where(t < 0.5, 1.0 - torch.sin(math.pi / 2 * t), late)
 
     def sigma(self, t: Tensor) -> Tensor:
         """-log alpha(t); near t = 0, 1 - alpha(t) = sin(pi t / 2)."""
