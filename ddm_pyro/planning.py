@@ -171,17 +171,13 @@ def check_curve(curve: Any) -> Tensor:
 def check_steps(length: int, steps: int) -> None:
     """Raise ValueError unless 1 <= steps <= length."""
     if not 1 <= steps <= length:
-        raise ValueError(
-            f"steps={steps} must lie between 1 and the {length} positions: every step reveals at least one."
-        )
+        raise ValueError(f"steps={steps} must lie between 1 and {length}: every step reveals at least one position.")
 
 
 def _binomial(n: int, p: float) -> Tensor:
     k = torch.arange(n + 1, dtype=torch.float64)
     p_ = torch.tensor(p, dtype=torch.float64).clamp(0.0, 1.0)
-    log_choose = (
-        torch.lgamma(torch.tensor(n + 1.0, dtype=torch.float64)) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-    )
+    log_choose = math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
     return (log_choose + torch.xlogy(k, p_) + torch.special.xlog1py(n - k, -p_)).exp()
 
 
