@@ -14,6 +14,7 @@ LAYERS = [
     {"plugins"},
     {"arrays", "spaces", "random", "schedules"},
     {"rates", "distributions"},
+    {"paths"},
     {"processes"},
     {"parameterizations"},
     {"losses", "samplers", "networks", "planning"},

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from ddm_pyro.arrays import float64
 from ddm_pyro.distributions import FactorizedCategorical, SequenceLaw
+from ddm_pyro.paths import CTMCPath, GridPath, TimeChange
 from ddm_pyro.spaces import StateSpace
 
 
@@ -98,6 +99,27 @@ class Process(ABC):
             check_times(s, t)
             self._check_reachable(x0, xt, t)
         return self._read(self._bridge(x0, xt, s, t), validate_args)
+
+    @property
+    def time_change(self) -> TimeChange | None:
+        """Schedule and generator when R_t = schedule.rate(t) Q; paths are then exact on the schedule's clock."""
+        return None
+
+    def path(
+        self, x0: Tensor, times: Any = None, max_jumps: int | None = None, *, validate_args: bool | None = None
+    ) -> TorchDistribution:
+        """The whole path from x0 on [0, 1]: ``paths.CTMCPath``, event (max_jumps, 3); or seen at ``times``, (T, L).
+
+        Raises ValueError for masks in x0 or tokens out of range, for paths with infinitely many jumps, and for
+        ``max_jumps`` together with ``times``.
+        """
+        if _validating(validate_args):
+            x0 = self.space.data.check(x0, "x0")
+        if times is None:
+            return CTMCPath(self, x0, max_jumps=max_jumps)
+        if max_jumps is not None:
+            raise ValueError(f"A path seen at given times has no jumps to count; leave out max_jumps={max_jumps}.")
+        return GridPath(self, x0, times, validate_args=validate_args)
 
     def _read(self, law: TorchDistribution, validate_args: bool | None) -> TorchDistribution:
         return law.on(self.space, validate_args) if isinstance(law, SequenceLaw) else law

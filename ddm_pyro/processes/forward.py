@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddm_pyro.arrays import float64
 from ddm_pyro.distributions import AtomMixture, FactorizedCategorical
+from ddm_pyro.paths import TimeChange
 from ddm_pyro.processes.base import Process, time_on
 from ddm_pyro.rates import KroneckerSum, Masked, RankOneRate, RateMatrix
 from ddm_pyro.schedules import NoiseSchedule
@@ -64,6 +65,11 @@ class ForwardProcess(Process):
     def has_full_moves(self) -> bool:
         """Whether ``moves`` lists all A symbols in order."""
         return self.joint.has_full_moves
+
+    @property
+    def time_change(self) -> TimeChange:
+        """The schedule and the joint generator."""
+        return TimeChange(self.schedule, self.joint)
 
     def prior(self) -> TorchDistribution:
         """All masks, or the product of the stationary laws."""

@@ -13,6 +13,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
+
 #: Squarings of exp(Q / |Q|) that stand for the limit sigma -> infinity.
 LIMIT_SQUARINGS = 64
 
@@ -109,9 +111,9 @@ class RateMatrix(ABC):
     def stationary(self) -> TorchDistribution:
         """The limit law as sigma -> infinity. Raises ValueError when it depends on where the chain starts."""
         limit = self.limit_on(self.matrix().device)
-        if bool((limit - limit[:1]).abs().max() > 1e-6):
+        if has_data(limit) and bool((limit - limit[:1]).abs().max() > 1e-6):
             raise ValueError(f"{self!r} is reducible: its limit depends on the start, so it has no one stationary law.")
-        return dist.Categorical(limit.mean(0))
+        return dist.Categorical(limit.mean(0), validate_args=None if has_data(limit) else False)
 
     def exit_bound(self) -> float:
         """max_x -Q[x, x], the largest total rate out of a symbol."""

@@ -100,7 +100,9 @@ class KroneckerSum:
     def _rates(self, x: Tensor, of: Callable[[RateMatrix, Tensor], Tensor]) -> Tensor:
         if self.is_homogeneous:
             return of(self.rates[0], x)
-        parts = [(positions, of(rate, self._local(rate, x[..., positions]))) for rate, positions in self._groups_on(x.device)]
+        parts = [
+            (positions, of(rate, self._local(rate, x[..., positions]))) for rate, positions in self._groups_on(x.device)
+        ]
         width = max(part.shape[-1] for _, part in parts)
         out = torch.zeros(*x.shape, width, dtype=torch.float64, device=x.device)
         for positions, part in parts:
