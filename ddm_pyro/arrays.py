@@ -44,7 +44,7 @@ class OnDevice:
     """
 
     def __init__(self, values: Tensor | Sequence[float]) -> None:
-        self.values = values
+        self.values: Any = values
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device | str) -> Tensor:

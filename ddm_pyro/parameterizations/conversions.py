@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
 from ddm_pyro.processes import Process
 from ddm_pyro.processes.base import time_on
 
@@ -50,12 +51,12 @@ def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> 
     tolerance = SIMPLEX_TOLERANCE.get(log_score.dtype, SIMPLEX_TOLERANCE[torch.float32])
     tokens = p[..., : process.space.vocab_size]
     off = torch.maximum(-p.amin(-1), (tokens.sum(-1) - 1.0).abs()).amax()
-    if bool(off.isnan()):
+    if has_data(off) and bool(off.isnan()):
         raise ValueError(
             "The x0-posterior of this score is NaN: the score is, or alpha(t) = 0, where x_t says nothing of x_0. "
             "Start the grid below such a time with times=, or use a model with an x0 head."
         )
-    if not bool(off <= tolerance):
+    if has_data(off) and not bool(off <= tolerance):
         raise ValueError(
             f"This score is the score of no law: its x0-posterior leaves the simplex by {float(off):.3g}. "
             "Use a sampler that runs on rates (euler, tau-leaping), or a model with an x0 head."
@@ -72,8 +73,9 @@ def ratios_to_all(process: Process, x: Tensor, log_score: Tensor) -> Tensor:
     if not process.has_full_moves:
         moves = process.moves(x).expand(ratio.shape)
         missing = torch.ones(own.shape, dtype=torch.bool, device=x.device).scatter(-1, moves, False)
-        sizes = torch.tensor(process.space.position_sizes, device=x.device).unsqueeze(-1)
-        if bool((missing & ~own & ((symbols < sizes) | process.space.is_mask(symbols))).any()):
+        sizes = process.space.sizes_on.on(x.device).unsqueeze(-1)
+        missing = missing & ~own & ((symbols < sizes) | process.space.is_mask(symbols))
+        if has_data(missing) and bool(missing.any()):
             raise NotImplementedError(
                 "The x0 view of a score needs moves that list every symbol; use the score or rate view."
             )

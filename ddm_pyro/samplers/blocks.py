@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +15,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ddm_pyro import random
+from ddm_pyro.arrays import OnDevice
 from ddm_pyro.distributions import LazyLaw
 from ddm_pyro.samplers.base import Sampler
 from ddm_pyro.samplers.plans import OrderPlan, Planned
@@ -47,15 +49,13 @@ class BlockSampler(Sampler):
         space = model.process.space
 
         def build() -> RevealSubset:
-            table = torch.tensor(self._by_remaining(space.length), device=x.device)
-            count = table[space.is_mask(x).sum(-1)]
-            return RevealSubset(x, count, model.x0_log_probs(x, t))
+            return RevealSubset(x, self.next_size(space.is_mask(x).sum(-1)), model.x0_log_probs(x, t))
 
         return LazyLaw(build, x.shape[:-1], x.shape[-1])
 
     @abstractmethod
-    def _by_remaining(self, length: int) -> list[int]:
-        """Size of the next block by the number of masks left, 0 .. length."""
+    def next_size(self, masks: Tensor) -> Tensor:
+        """Size of the next block by the number of masks left, (...) -> (...)."""
 
     def plan(self, process: Process, x: Tensor, times: Tensor) -> TorchDistribution:
         """A uniform random order of the masked positions, cut into blocks."""
@@ -102,13 +102,19 @@ class KUnmask(BlockSampler):
                 f"sizes={self.sizes} reveal {sum(self.sizes)} positions but {free} are masked; they must sum to {free}."
             )
 
-    def _by_remaining(self, length: int) -> list[int]:
-        # masks left before step k = sizes[k] + sizes[k + 1] + ...
+    @cached_property
+    def _by_masks(self) -> OnDevice:
+        # masks left before step k = sizes[k] + sizes[k + 1] + ...; the last entry stands for more masks than that
         before = list(accumulate(reversed(self.sizes)))[::-1]
-        table = [0] * (length + 1)
+        table = [0] * (sum(self.sizes) + 2)
         for masks, size in zip(before, self.sizes, strict=True):
             table[masks] = size
-        return table
+        return OnDevice(table)
+
+    def next_size(self, masks: Tensor) -> Tensor:
+        """The size whose turn it is with so many masks left; 0 when none is."""
+        table = self._by_masks.on(masks.device)
+        return table[masks.clamp(max=len(table) - 1)]
 
     def prepare(self, process: Process, x: Tensor, times: Tensor, plan: Tensor | None) -> Sampler:
         """Follow the plan."""
@@ -141,8 +147,9 @@ class FirstHitting(BlockSampler):
         blocks = math.ceil(free / self.refresh)
         return tuple(min(self.refresh, free - k * self.refresh) for k in range(blocks))
 
-    def _by_remaining(self, length: int) -> list[int]:
-        return [min(self.refresh, masks) for masks in range(length + 1)]
+    def next_size(self, masks: Tensor) -> Tensor:
+        """``refresh``, or all that are left."""
+        return masks.clamp(max=self.refresh)
 
     def prepare(self, process: Process, x: Tensor, times: Tensor, plan: Tensor | None) -> Sampler:
         """Follow the plan, the network's time running with the hits."""

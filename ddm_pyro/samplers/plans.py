@@ -16,6 +16,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ddm_pyro import random
+from ddm_pyro.arrays import has_data
 from ddm_pyro.distributions import AtomMixture, JumpLaw, LazyLaw, TokenLaw
 from ddm_pyro.samplers.base import Sampler
 from ddm_pyro.samplers.reveal import RevealAt, ranks_among
@@ -127,8 +128,8 @@ class Planned(Sampler):
 
 
 def _is_host(x: Tensor) -> bool:
-    # On the host the rows of a step are known without waiting for a device. Subclasses (fake tensors) hold no data.
-    return x.device.type == "cpu" and type(x) is Tensor
+    # On the host the rows of a step are known without waiting for a device.
+    return x.device.type == "cpu" and has_data(x)
 
 
 def _by_step(plan: Tensor, steps: int) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
 from ddm_pyro.samplers.base import Sampler
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def resolve_observed(
             raise ValueError(f"{one} reveals masks, but {process!r} has none; use core/ancestral or another sampler.")
     if observe is None:
         if not has_start:
-            check_free(samplers, space, torch.full((space.length,), -1 if space.mask is None else space.mask))
+            check_free(
+                samplers, space, torch.full((space.length,), -1 if space.mask is None else space.mask, device="cpu")
+            )
         return None
     if not process.is_masked:
         raise ValueError(
@@ -98,13 +101,13 @@ def resolve_observed(
             "(ddm_pyro.infer), which weighs its steps by the likelihood of what is observed."
         )
     if isinstance(observe, Mapping):
-        known = torch.full((space.length,), UNKNOWN)
+        known = torch.full((space.length,), UNKNOWN, device="cpu")
         for position, token in observe.items():
             if not -space.length <= int(position) < space.length:
                 raise ValueError(f"observe names position {position}; there are {space.length}.")
             known[int(position)] = int(token)
     else:
-        known = torch.as_tensor(observe).long()
+        known = observe.long() if isinstance(observe, Tensor) else torch.tensor(observe, device="cpu").long()
     known = torch.where(known == UNKNOWN, space.vocab_size, known)
     known = space.check(known, "observe")
     if known.dim() > 2 or (known.dim() == 2 and len(known) not in (1, n)):
@@ -117,7 +120,7 @@ def resolve_observed(
 def check_free(samplers: Sequence[Sampler], space: StateSpace, x: Tensor) -> None:
     """Let the samplers that reveal a fixed number of masks refuse tokens (..., L) with another number."""
     for one in samplers:
-        if hasattr(one, "check_free"):
+        if hasattr(one, "check_free") and has_data(x):
             for count in space.is_mask(x).sum(-1).reshape(-1).unique().tolist():
                 one.check_free(count)
 
