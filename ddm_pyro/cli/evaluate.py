@@ -6,7 +6,7 @@ import hashlib
 import json as jsonlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,8 +22,12 @@ RUNS = "runs"
 
 @click.command()
 @click.argument("plan", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of the run, instead of runs/NAME-HASH.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Cells computed at the same time.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of the run, instead of runs/NAME-HASH."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Cells computed at the same time."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the plan's own.")
 @click.option("--force", is_flag=True, help="Compute again what is already there.")
 @click.option("--allow-errors", is_flag=True, help="Do not fail when some cells do.")
@@ -32,7 +36,9 @@ RUNS = "runs"
 def evaluate(
     plan: Path | None, out: Path | None, jobs: int, seed: int | None, force: bool, allow_errors: bool, json: bool
 ) -> int:
-    """Run a plan; without one, the built-in plan on real digits, real text and exact laws.
+    """Run a plan, or the built-in one, and report on it.
+
+    The built-in plan judges samplers on real digits, real text and laws that are known exactly.
 
     The run goes to runs/NAME-HASH, where HASH stands for the plan's content and seed: the same command goes on where
     an interrupted one stopped, and a changed plan gets a directory of its own.
@@ -42,8 +48,10 @@ def evaluate(
     """
     from dataclasses import replace
 
+    from ddm_pyro.cli.progress import watched
     from ddm_pyro.evaluation import Plan, evaluate
-    from ddm_pyro.report import HtmlReport, load_run, print_run
+    from ddm_pyro.evaluation.rows import ROWS
+    from ddm_pyro.report import HtmlReport, Run, print_run
     from ddm_pyro.report.problems import counts, violations_of
 
     chosen = Plan.default() if plan is None else Plan.load(plan)
@@ -51,8 +59,6 @@ def evaluate(
         chosen = replace(chosen, seed=seed)
     directory = out or Path(RUNS) / directory_name(chosen)
     note(f"Plan {chosen.name!r} in {directory}")
-    from ddm_pyro.cli.progress import watched
-
     try:
         with watched() as progress:
             results = evaluate(chosen, out=directory, jobs=jobs, progress=progress, force=force)
@@ -60,8 +66,7 @@ def evaluate(
         raise Interrupted(
             f"Interrupted. What is finished is kept in {directory}; run the same command again to go on."
         ) from None
-    run = load_run(directory)
-    run = type(run)(results.rows, run.meta, directory)
+    run = Run(results.rows, results.meta, directory)
     (page,) = HtmlReport()(run, directory)
     found, violated = counts(run.rows), violations_of(run.rows)
     code = 0
@@ -75,7 +80,7 @@ def evaluate(
                 "plan": chosen.name,
                 "seed": chosen.seed,
                 "directory": str(directory),
-                "rows": str(results.path),
+                "rows": str(directory / ROWS),
                 "report": str(page),
                 "status": found,
                 "violations": len(violated),
@@ -88,11 +93,13 @@ def evaluate(
 
 
 def directory_name(plan: Plan) -> str:
-    """Name and content of a plan, as a directory: equal plans, and no others, share one."""
-    content = jsonlib.dumps(_plain(plan), sort_keys=True, default=str)
+    """Name and content of a plan, as a directory: equal plans, and no others, share one.
+
+    Example:
+        >>> from ddm_pyro.evaluation import Plan
+        >>> directory_name(Plan((), name="My plan!")).rpartition("-")[0]
+        'my-plan'
+    """
+    content = jsonlib.dumps(plan.to_dict(), sort_keys=True)
     name = re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "plan"
     return f"{name[:40]}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-def _plain(plan: Plan) -> Any:
-    return plan.to_dict()

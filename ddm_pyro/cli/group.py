@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,9 @@ class Cli(click.Group):
         """Run a command and leave with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in arguments
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal without the character gets a question mark
+                stream.reconfigure(errors="replace")
         try:
             with _switches(arguments):
                 code = super().main(arguments, prog_name or "ddm-pyro", **{**extra, "standalone_mode": False})
@@ -94,7 +98,10 @@ def _switches(arguments: Sequence[str]) -> Iterator[None]:
     """Load plugins as the arguments say, here and in worker processes; afterwards the environment is as before."""
     from ddm_pyro.plugins import LoadOptions, configure, default_registry
 
-    options = LoadOptions.build(arguments)
+    try:
+        options = LoadOptions.build(arguments)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     before = dict(os.environ)
     changed = options != LoadOptions.from_environment()
     if changed:

@@ -12,7 +12,11 @@ from ddm_pyro.cli.output import console, echo_json
 
 @click.command()
 @click.argument("source", metavar="DIR_OR_ROWS", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the page goes, instead of report.html beside the rows.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes, instead of report.html beside the rows.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @as_json
 @common

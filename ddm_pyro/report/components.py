@@ -61,14 +61,16 @@ class Components:
             info = _info("metrics", str(row["metric"]))
             summary = str(info.get("summary") or "no description: this metric is not installed here")
             provider = f"{info['dist']} {info['dist_version']}" if info.get("dist") else ""
-            constants = self._constants(row, [one for one in rows if identity(one, "metric") == identity(row, "metric")])
+            constants = self._constants(
+                row, [one for one in rows if identity(one, "metric") == identity(row, "metric")]
+            )
             label = labels(row, "metric")
             notes.append(MetricNote(label, summary, constants, str(info.get("reference") or ""), provider))
         return tuple(notes)
 
     def _constants(self, metric_row: Row, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         metric = _built("metrics", metric_row, "metric")
-        if not hasattr(metric, "constant"):
+        if metric is None or not hasattr(metric, "constant"):
             return ()
         labels, found = Labels(rows), []
         for row in _one_each(rows, "target"):

@@ -85,7 +85,9 @@ def _panel(title: str, rows: Tensor, target: Any) -> Panel:
         height, width = int(shape[0]), int(shape[1])
         image = grid(rows[:PICTURES].cpu().numpy(), (height, width), target.space.vocab_size)
         count = min(PICTURES, len(rows))
-        return Panel(title, png_uri(image), 3 * image.shape[1], f"{count} images of {height} by {width} pixels: {title}")
+        return Panel(
+            title, png_uri(image), 3 * image.shape[1], f"{count} images of {height} by {width} pixels: {title}"
+        )
     return Panel(title, lines=tuple(_texts(rows[:TEXTS], target)))
 
 

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ddm_pyro.report.numbers import whole
 from ddm_pyro.report.palette import Style
 from ddm_pyro.report.series import Line, Point
+from ddm_pyro.report.tables import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,8 @@ def plot(lines: Sequence[Line], styles: Mapping[str, Style]) -> Figure | None:
     """Value against network evaluations, one line a sampler; None when no finite value is to be drawn.
 
     Filled markers are exact values, hollow ones estimates; the band spans the confidence limits, the dashed grey line
-    is the noise floor, dotted curves are the bounds. The axes are logarithmic where all is positive and the range wide.
+    is the noise floor (shaded where the axis is logarithmic), dotted curves are the bounds. The axes are logarithmic
+    where all is positive and the range wide.
 
     Example:
         >>> from ddm_pyro.report.palette import styles
@@ -53,8 +55,9 @@ def plot(lines: Sequence[Line], styles: Mapping[str, Style]) -> Figure | None:
     axes = figure.add_subplot()
     bottom = _vertical(axes, points)
     floor = max((point.floor for point in points if point.floor is not None), default=None)
-    if floor is not None and floor > 0:
-        axes.axhspan(axes.get_ylim()[0], floor, color="#777777", alpha=0.12, linewidth=0)
+    if floor is not None and (bottom is None or floor > bottom):
+        if bottom is not None:
+            axes.axhspan(bottom, floor, color="#777777", alpha=0.12, linewidth=0)
         axes.axhline(floor, color="#555555", linewidth=1.0, dashes=(4, 3))
     for sampler, some in drawn:
         _draw(axes, some, styles[sampler], bottom)
@@ -121,21 +124,21 @@ def _draw(axes: Axes, points: Sequence[Point], style: Style, bottom: float | Non
     def clip(value: float) -> float:
         return value if bottom is None else max(value, bottom)
 
-    limits = [(n, p.lcb, p.ucb) for n, p in zip(x, points, strict=True) if not p.exact and p.lcb is not None]
-    limits = [(n, low, high) for n, low, high in limits if high is not None]
+    pairs = list(zip(x, points, strict=True))
+    limits = [(n, p.lcb, p.ucb) for n, p in pairs if not p.exact and p.lcb is not None and p.ucb is not None]
     if len(limits) > 1:
         lower, upper = [clip(low) for _, low, _ in limits], [clip(high) for _, _, high in limits]
         axes.fill_between([n for n, _, _ in limits], lower, upper, color=style.color, alpha=0.13, linewidth=0)
     for n, low, high in limits:
         axes.plot([n, n], [clip(low), clip(high)], color=style.color, linewidth=0.8, alpha=0.6)
-    bounds = [(n, p.bound) for n, p in zip(x, points, strict=True) if p.bound is not None]
+    bounds = [(n, p.bound) for n, p in pairs if p.bound is not None]
     if bounds:
         at, height = [n for n, _ in bounds], [clip(bound) for _, bound in bounds]
         lone = "_" if len(bounds) == 1 else None
         axes.plot(at, height, color=style.color, linewidth=1.4, linestyle=(0, (1, 1.6)), marker=lone, markersize=9)
     dashes = {"dashes": style.dashes} if style.dashes else {}
     axes.plot(x, [clip(point.value) for point in points], color=style.color, linewidth=1.3, **dashes)  # type: ignore[arg-type, unused-ignore]
-    for n, point in zip(x, points, strict=True):
+    for n, point in pairs:
         below = bottom is not None and point.value <= bottom
         axes.plot(
             [n],
@@ -156,18 +159,29 @@ def _vertical(axes: Axes, points: Sequence[Point]) -> float | None:
     others = [one for p in points for one in (p.bound, p.floor, None if p.exact else p.ucb) if one is not None]
     top = max([*values, *others])
     positive = [value for value in [*values, *others] if value > 0]
-    if min(values) >= 0 and positive:
+    if min(values) >= -ROUNDING and positive:
         low = min((value for value in positive if value >= top * DECADES_SHARE), default=top)
-        if top / low >= LOG_FROM or min(values) < low:
-            axes.set_yscale("log")
-            bottom = low / 2.0
-            axes.set_ylim(bottom, top * 1.6)
-            return bottom
+        if top > ROUNDING and (top / low >= LOG_FROM or min(values) < low):
+            return _logarithmic(axes, low / 2.0, top * 1.6)
+    if top <= ROUNDING and min(values) >= -ROUNDING:
+        axes.set_ylim(-0.06, 1.0)  # nothing but rounding: not to be looked at through a microscope
+        return None
     lower = [p.lcb for p in points if p.lcb is not None and not p.exact]
     low = min([*values, *lower, *others])
     margin = 0.06 * (top - low) or 0.05 * abs(top) or 1.0
     axes.set_ylim(low - margin, top + margin)
     return None
+
+
+def _logarithmic(axes: Axes, bottom: float, top: float) -> float:
+    decades = math.log10(top / bottom)
+    subs = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0, 3.0) if decades < 3.0 else (1.0,)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom, top)
+    return bottom
 
 
 def _horizontal(axes: Axes, nfe: Iterable[float]) -> None:

@@ -16,9 +16,9 @@ def short(id: object) -> str:
 
     Example:
         >>> short("core/euler"), short("ring/walk"), short(None), short("core/euler+core/gibbs-corrector")
-        ('euler', 'ring/walk', '–', 'euler + gibbs-corrector')
+        ('euler', 'ring/walk', '-', 'euler + gibbs-corrector')
     """
-    return "–" if id in (None, "") else " + ".join(part.removeprefix("core/") for part in str(id).split("+"))
+    return "-" if id in (None, "") else " + ".join(part.removeprefix("core/") for part in str(id).split("+"))
 
 
 def params(row: Mapping[str, Any], component: str) -> dict[str, Any]:

@@ -35,14 +35,14 @@ def finite(row: Mapping[str, Any], key: str) -> float | None:
 
 
 def show(value: float | None, digits: int = 3) -> str:
-    """Three significant digits in at most eight characters; an en dash when there is no number.
+    """Three significant digits in at most eight characters; a hyphen when there is no number.
 
     Example:
         >>> [show(value) for value in (0.0, 0.12345, 3.0, 1234.5, 1.5e-7, -0.5, 64.0, None)]
-        ['0', '0.123', '3.00', '1234', '1.5e-07', '-0.500', '64.0', '–']
+        ['0', '0.123', '3.00', '1234', '1.5e-07', '-0.500', '64.0', '-']
     """
     if value is None:
-        return "–"
+        return "-"
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -60,7 +60,7 @@ def whole(value: float | None) -> str:
 
     Example:
         >>> whole(64.0), whole(12.34), whole(None)
-        ('64', '12.3', '–')
+        ('64', '12.3', '-')
     """
     if value is None or not math.isfinite(value):
         return show(value)
@@ -75,7 +75,7 @@ def duration(seconds: float | None) -> str:
         ('0.2 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds is None or not math.isfinite(seconds):
-        return "–"
+        return "-"
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -180,4 +180,3 @@ def _bounds(groups: Sequence[Group]) -> list[dict[str, Any]]:
                     }
                 )
     return found
-

@@ -81,18 +81,20 @@ class Run:
 
 
 def load_run(path: Path | str) -> Run:
-    """Read a run's directory, or a file of rows alone.
+    """Read a run's directory (rows of the plan last run there), or all rows of a file.
 
     A last line cut off by an interruption is left out.
 
     Raises:
         ValueError: nothing there, no file of rows, or a line that is no row (``evaluation.errors.RowsError``).
     """
-    from ddm_pyro.evaluation.rows import read_rows
+    from ddm_pyro.evaluation import Results, read_rows
 
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    return Run(read_rows(path), _meta(folder / META), folder)
+    meta = _meta((path if path.is_dir() else path.parent) / META)
+    if path.is_dir() and "row_keys" in meta:
+        return Run(Results.load(path).rows, meta, path)
+    return Run(read_rows(path), meta, path if path.is_dir() else path.parent)
 
 
 def latest(rows: Iterable[Row]) -> tuple[Row, ...]:

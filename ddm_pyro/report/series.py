@@ -32,7 +32,7 @@ class Group:
     @property
     def title(self) -> str:
         """One line."""
-        return " · ".join(label for _, label in self.parts) or "–"
+        return " · ".join(label for _, label in self.parts) or "-"
 
     @property
     def measured(self) -> tuple[Row, ...]:

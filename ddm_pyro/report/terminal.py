@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -45,7 +46,8 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
             console.print(_table(group, value_table(group, directions), console.width))
             console.print()
     for line in _summary(run):
-        console.print(Text(line), soft_wrap=False)
+        indent = len(line) - len(line.lstrip())
+        console.print(Padding(Text(line.lstrip()), (0, 0, 0, 2 * indent)))
     if report is not None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)
 
@@ -124,4 +126,3 @@ def _summary(run: Run) -> Iterator[str]:
 
 _BOX = SIMPLE_HEAD
 _WORDS = {"error": "failed", "timeout": "timed out", "skipped": "skipped"}
-

@@ -63,7 +63,9 @@ def full() -> Page:
 
 
 def test_nothing_is_loaded_from_elsewhere(full: Page) -> None:
-    sources = [value for _, attrs in full.tags for name, value in attrs.items() if name in ("src", "href", "srcset", "data")]
+    sources = [
+        value for _, attrs in full.tags for name, value in attrs.items() if name in ("src", "href", "srcset", "data")
+    ]
     assert sources
     assert {source.partition(":")[0] if ":" in source else source[0] for source in sources} <= {"data", "#"}
     assert not [tag for tag, _ in full.tags if tag in ("script", "link", "iframe", "object", "embed", "base")]

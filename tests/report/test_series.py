@@ -146,8 +146,8 @@ def test_styles_stay_apart_without_color() -> None:
     assert len({(style.marker, style.dashes) for style in chosen.values()}) == 28
 
 
-@pytest.mark.parametrize("value", [10.0**k * sign for k in range(-320, 308, 7) for sign in (1, -1)])
-def test_every_number_fits_a_column(value: float) -> None:
-    text = show(value)
-    assert len(text) <= 9
-    assert float(text) == pytest.approx(value, rel=0.06)
+def test_every_number_fits_a_column() -> None:
+    for value in (10.0**k * sign for k in range(-320, 308, 7) for sign in (1, -1)):
+        text = show(value)
+        assert len(text) <= 9
+        assert float(text) == pytest.approx(value, rel=0.06)
