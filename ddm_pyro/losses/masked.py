@@ -26,13 +26,18 @@ def masked_cross_entropy(model: Parameterization, x0: Tensor, xt: Tensor, t: Ten
     make the host wait for the device.
     """
     masked = model.process.space.is_mask(xt)
-    if xt.device.type != "cpu":
+    if not runs_on_host(xt):
         log_p = model.x0_log_probs(xt, t).gather(-1, x0.unsqueeze(-1)).squeeze(-1)
         return torch.where(masked, -log_p, 0.0).sum(-1)
     at = masked.flatten().nonzero().squeeze(-1)
     log_p = model.x0_log_probs(xt, t, at=at).gather(-1, x0.flatten()[at].unsqueeze(-1)).squeeze(-1)
     out = torch.zeros(masked.numel(), dtype=log_p.dtype, device=xt.device)
     return out.index_put((at,), -log_p).reshape(masked.shape).sum(-1)
+
+
+def runs_on_host(x: Tensor) -> bool:
+    """Whether the number of masks can be read without waiting for a device."""
+    return x.device.type == "cpu"
 
 
 def weighted_by(weight: Tensor, values: Tensor, masked: Tensor) -> Tensor:

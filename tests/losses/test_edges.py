@@ -8,6 +8,7 @@ import torch
 from loss_worlds import ASYMMETRIC
 
 from ddm_pyro import X0, ForwardProcess, Score, losses, rates, schedules
+from ddm_pyro.losses import masked
 from ddm_pyro.networks import MLP
 
 RATES = [rates.Uniform(3), rates.Masked(3), rates.RankOne([0.6, 0.1, 0.3]), rates.Dense(ASYMMETRIC), rates.Uniform(1)]
@@ -152,3 +153,35 @@ def test_bad_arguments_are_quoted():
             loss("explicit")
         with pytest.raises(ValueError, match="takes no exact="):
             loss(exact=model)
+
+
+@pytest.mark.parametrize("rate", RATES, ids=repr)
+@pytest.mark.parametrize("head", ["x0", "score"])
+def test_off_the_cpu_no_value_is_read(rate, head):
+    # Tensors on the meta device have no values: whatever would make a host wait for a GPU raises here.
+    model = model_of(rate, schedules.Cosine(), head).to("meta")
+    x0, xt = (torch.zeros(4, 2, dtype=torch.int64, device="meta") for _ in range(2))
+    t = torch.zeros(4, dtype=torch.float64, device="meta")
+    for loss in ALL[: 5 if head == "x0" else 3]:
+        if isinstance(loss, losses.GeneralizedKL) and isinstance(rate, rates.Dense):
+            continue
+        value = loss(model, x0, xt, t)
+        value.mean().backward()
+        assert value.shape == (4,)
+        assert all(p.grad is not None for p in model.network.head.parameters())
+
+
+def test_all_positions_or_only_the_masked_ones_is_the_same_loss(monkeypatch):
+    model = model_of(rates.Masked(3), schedules.Linear())
+    torch.manual_seed(2)
+    x0 = torch.randint(0, 3, (50, 2))
+    xt = model.process.marginal(x0, 0.5).sample()
+    few = losses.CrossEntropy()(model, x0, xt, 0.5)
+    few.sum().backward()
+    gradient = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    monkeypatch.setattr(masked, "runs_on_host", lambda x: False)
+    every = losses.CrossEntropy()(model, x0, xt, 0.5)
+    every.sum().backward()
+    torch.testing.assert_close(every, few)
+    torch.testing.assert_close([p.grad for p in model.parameters()], gradient)
