@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.special import pdtrc
 from torch import Tensor
 
 from ddm_pyro.rates import Masked, RankOneRate, RateMatrix
@@ -50,13 +49,18 @@ def poisson_quantile(mean: float, tail: float) -> int:
         >>> poisson_quantile(1.0, 0.3), poisson_quantile(0.0, 0.3)
         (1, 0)
     """
-    low, high = -1, 1
-    while pdtrc(high, mean) > tail:
+    low, high, expected = -1, 1, torch.tensor(mean, dtype=torch.float64)
+    while poisson_tail(high, expected) > tail:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if pdtrc(middle, mean) <= tail else (middle, high)
+        low, high = (low, middle) if poisson_tail(middle, expected) <= tail else (middle, high)
     return high
+
+
+def poisson_tail(n: int, mean: Tensor) -> Tensor:
+    """P(Poisson(mean) > n), of the shape of ``mean``."""
+    return torch.special.gammainc(torch.full_like(mean, n + 1.0), mean)
 
 
 def check_finitely_many(process: Process, s: Tensor, t: Tensor) -> None:

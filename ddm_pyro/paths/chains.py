@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 
 import torch
-from scipy.special import pdtrc
 from torch import Tensor
 
-from ddm_pyro.paths.capacity import poisson_quantile
+from ddm_pyro.paths.capacity import poisson_quantile, poisson_tail
 from ddm_pyro.rates import RankOneRate, RateMatrix
 
 #: Mass of the number of events that may be left out, relative to the probability of the endpoints.
@@ -87,7 +86,7 @@ class PowerChain(UniformizedChain):
             events = torch.exp(torch.xlogy(n, rate) - rate - torch.lgamma(n + 1.0))
             table = events * self.powers(largest)[: largest + 1, x, y].movedim(0, -1)
             total = table.detach().sum(-1)
-            left_out = torch.as_tensor(pdtrc(largest, mean.cpu().numpy()), device=x.device)
+            left_out = poisson_tail(largest, mean)
             # Endpoints that P joins at all are joined within A events, so a total of 0 stays 0.
             if bool(((left_out <= TAIL * total) | (total == 0)).all()):
                 return table
