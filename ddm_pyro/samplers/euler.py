@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ddm_pyro.samplers.thinning import RateSampler
 
+#: How far rounding may push h r past 1 where it is 1, as in the last step of a linear schedule.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Euler(RateSampler):
@@ -39,7 +42,7 @@ class Euler(RateSampler):
 
     def leave(self, mean: Tensor) -> Tensor:
         """min(1, h r)."""
-        if self.negative == "raise" and bool((mean > 1.0).any()):
+        if self.negative == "raise" and bool((mean > 1.0 + ROUNDING).any()):
             raise ValueError(
                 f"An Euler step would leave a token with probability {float(mean.max()):.4g} > 1; "
                 "use more steps, negative='clip', or core/tau-leaping."
