@@ -27,26 +27,30 @@ def inverse_cdf(weights: Tensor, u: Tensor) -> Tensor:
     if size <= DENSE_SYMBOLS:
         return _dense(weights, u)
     width = 2 ** round(math.log2(math.sqrt(size)))
-    blocks = -(-size // width)
-    # The last block is made full by weights of zero, which are never drawn.
-    padded = torch.nn.functional.pad(weights, (0, blocks * width - size)) if blocks * width > size else weights
-    padded = padded.unflatten(-1, (blocks, width))
-    sums = padded.sum(-1, dtype=torch.float64)
+    full = size // width
+    sums = weights[..., : full * width].unflatten(-1, (full, width)).sum(-1, dtype=torch.float64)
+    if full * width < size:
+        rest = weights[..., full * width :].sum(-1, keepdim=True, dtype=torch.float64)
+        sums = torch.cat([sums, rest], -1)
     cdf = sums.cumsum(-1)
-    threshold = _below(u * cdf[..., -1], cdf[..., -1])
-    block = (cdf <= threshold.unsqueeze(-1)).sum(-1, keepdim=True)
-    inside = padded.gather(-2, block.unsqueeze(-1).expand(*block.shape, width)).squeeze(-2)
-    total = sums.gather(-1, block).squeeze(-1)
-    rest = threshold - (cdf.gather(-1, block).squeeze(-1) - total)
-    inner = inside.cumsum(-1, dtype=torch.float64)
-    rest = _below(rest.clamp(min=0.0), inner[..., -1])
-    return block.squeeze(-1) * width + (inner <= rest.unsqueeze(-1)).sum(-1)
+    block, threshold = _locate(cdf, u.unsqueeze(-1) * cdf[..., -1:])
+    offset = threshold - (cdf - sums).gather(-1, block)
+    # The last block may be short: symbols past the end have weight zero and are never drawn.
+    symbols = block * width + torch.arange(width, device=weights.device)
+    inside = torch.where(symbols < size, weights.gather(-1, symbols.clamp(max=size - 1)), 0.0)
+    within, _ = _locate(inside.cumsum(-1, dtype=torch.float64), offset.clamp(min=0.0))
+    return (block * width + within).squeeze(-1).clamp(max=size - 1)
 
 
 def _dense(weights: Tensor, u: Tensor) -> Tensor:
     cdf = weights.cumsum(-1, dtype=torch.float64)
-    threshold = _below(u * cdf[..., -1], cdf[..., -1])
-    return (cdf <= threshold.unsqueeze(-1)).sum(-1)
+    return _locate(cdf, u.unsqueeze(-1) * cdf[..., -1:])[0].squeeze(-1)
+
+
+def _locate(cdf: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+    # The last entry is not counted, so that a row of total zero, which no caller uses, still names a symbol.
+    threshold = _below(threshold, cdf[..., -1:])
+    return (cdf[..., :-1] <= threshold).sum(-1, keepdim=True), threshold
 
 
 def _below(threshold: Tensor, total: Tensor) -> Tensor:
