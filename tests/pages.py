@@ -129,7 +129,11 @@ def _run_console(fence: Fence, page: Path) -> int:
             continue
         program = [sys.executable, "-c", "from ddm_pyro.cli import main; main()", *words[1:]]
         done = subprocess.run(
-            program, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}, check=False
+            program,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+            check=False,
         )
         assert done.returncode == 0, f"{page}: {command!r} failed with {done.returncode}:\n{done.stdout}{done.stderr}"
         if expected.strip():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pages
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 #: Pages whose code needs an installation of its own, and the tests that give it one.
@@ -15,11 +16,19 @@ PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NAMES if name not in ELSEWHERE],
 )
-def test_page_runs(name, tmp_path, monkeypatch) -> None:
+def test_page_runs(name, tmp_path, monkeypatch, one_thread) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     shown = len(pages.EXPECTED.findall((ROOT / name).read_text()))
     assert pages.run(ROOT / name, tmp_path) > 0 or shown == 0
