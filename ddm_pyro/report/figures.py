@@ -128,8 +128,8 @@ def _draw(axes: Axes, points: Sequence[Point], style: Style, bottom: float | Non
     limits = [(n, p.lcb, p.ucb) for n, p in pairs if not p.exact and p.lcb is not None and p.ucb is not None]
     if len(limits) > 1:
         lower, upper = [clip(low) for _, low, _ in limits], [clip(high) for _, _, high in limits]
-        axes.fill_between([n for n, _, _ in limits], lower, upper, color=style.color, alpha=0.13, linewidth=0)
-    for n, low, high in limits:
+        axes.fill_between([n for n, _, _ in limits], lower, upper, color=style.color, alpha=0.09, linewidth=0)
+    for n, low, high in limits if len(limits) == 1 else []:
         axes.plot([n, n], [clip(low), clip(high)], color=style.color, linewidth=0.8, alpha=0.6)
     bounds = [(n, p.bound) for n, p in pairs if p.bound is not None]
     if bounds:
@@ -154,22 +154,33 @@ def _draw(axes: Axes, points: Sequence[Point], style: Style, bottom: float | Non
 
 
 def _vertical(axes: Axes, points: Sequence[Point]) -> float | None:
-    """Choose the scale and the limits of the value axis; returns the height of the lower edge when logarithmic."""
+    """Choose the scale and the limits of the value axis; returns the height of the lower edge when logarithmic.
+
+    Values, floors and bounds are in the picture; limits widen it at most as far as those reach, and are cut off there,
+    so that honest but wide limits do not flatten what was measured.
+    """
     values = [point.value for point in points]
-    others = [one for p in points for one in (p.bound, p.floor, None if p.exact else p.ucb) if one is not None]
-    top = max([*values, *others])
-    positive = [value for value in [*values, *others] if value > 0]
-    if min(values) >= -ROUNDING and positive:
-        low = min((value for value in positive if value >= top * DECADES_SHARE), default=top)
-        if top > ROUNDING and (top / low >= LOG_FROM or min(values) < low):
-            return _logarithmic(axes, low / 2.0, top * 1.6)
+    shown = [*values, *(one for p in points for one in (p.bound, p.floor) if one is not None)]
+    limits = [one for p in points if not p.exact for one in (p.lcb, p.ucb) if one is not None]
+    top = max(shown)
     if top <= ROUNDING and min(values) >= -ROUNDING:
         axes.set_ylim(-0.06, 1.0)  # nothing but rounding: not to be looked at through a microscope
         return None
-    lower = [p.lcb for p in points if p.lcb is not None and not p.exact]
-    low = min([*values, *lower, *others])
-    margin = 0.06 * (top - low) or 0.05 * abs(top) or 1.0
-    axes.set_ylim(low - margin, top + margin)
+    positive = [value for value in shown if value > 0]
+    if min(values) >= -ROUNDING:
+        low = min(value for value in positive if value >= top * DECADES_SHARE)
+        if top / low >= LOG_FROM or min(values) < low:
+            room = max(top / low, 2.0)
+            below = [one for one in limits if one > 0]
+            return _logarithmic(
+                axes,
+                max(min([low, *below]), low / room) / 1.5,
+                min(max([top, *limits]), top * room) * 1.5,
+            )
+    low = min(shown)
+    room = top - low or 0.1 * abs(top) or 1.0
+    bottom, ceiling = max(min([low, *limits]), low - room), min(max([top, *limits]), top + room)
+    axes.set_ylim(bottom - 0.08 * room, ceiling + 0.08 * room)
     return None
 
 

@@ -108,8 +108,7 @@ def groups_of(rows: Sequence[Row]) -> tuple[Group, ...]:
     for row in rows:
         settings = (_settings(row, key) for key in SETTINGS)
         found.setdefault((*(identity(row, component) for component in SHARED), *settings), []).append(row)
-    varied = [key for key in SETTINGS if len({_settings(row, key) for row in rows if row.get(key)}) > 1]
-    return tuple(Group(_parts(members[0], labels, varied), tuple(members), labels) for members in found.values())
+    return tuple(Group(_parts(members[0], labels, rows), tuple(members), labels) for members in found.values())
 
 
 def lines_of(group: Group, metric: str) -> tuple[Line, ...]:
@@ -161,9 +160,16 @@ def _points(rows: Iterable[Row]) -> Iterable[Point]:
         )
 
 
-def _parts(row: Row, labels: Labels, varied: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    named = [(component, labels(row, component)) for component in SHARED if row.get(component)]
-    return (*named, *((key, _settings(row, key)) for key in varied if row.get(key)))
+def _parts(row: Row, labels: Labels, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """What names the group of a row; settings of the model only where groups of the same components differ in them."""
+
+    def names(one: Row) -> tuple[tuple[str, str], ...]:
+        return tuple((component, labels(one, component)) for component in SHARED if one.get(component))
+
+    named = names(row)
+    twins = [one for one in rows if names(one) == named]
+    varied = [key for key in SETTINGS if len({_settings(one, key) for one in twins}) > 1 and row.get(key)]
+    return (*named, *((key, _settings(row, key)) for key in varied))
 
 
 def _settings(row: Row, key: str) -> str:
