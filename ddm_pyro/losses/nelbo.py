@@ -10,6 +10,7 @@ from torch import Tensor
 from ddm_pyro.losses.base import Loss, aligned_time
 from ddm_pyro.losses.divergence import log_denoising_ratio, reverse_divergence
 from ddm_pyro.losses.masked import masked_cross_entropy, reveal_rate, weighted_by
+from ddm_pyro.losses.uniform import is_uniform, uniform_divergence
 from ddm_pyro.parameterizations import Parameterization
 
 
@@ -46,6 +47,8 @@ class NELBO(Loss):
         """The integrand, (...,)."""
         time = aligned_time(model, x0, xt, t)
         weight = reveal_rate(model.process, time) if model.primary == "x0" else None
+        if weight is None and model.primary == "x0" and is_uniform(model.process):
+            return uniform_divergence(model, x0, xt, time)
         if weight is None:
             return reverse_divergence(model, log_denoising_ratio(model.process, x0, xt, time), xt, time)
         values = masked_cross_entropy(model, x0, xt, time)
