@@ -135,50 +135,59 @@ class BridgePath(PathLaw):
         return torch.where(good & arrived, free.sum(-1), -torch.inf)
 
     def _draw(self, *, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
-        log, change = EventLog(self.max_jumps), self._change
+        log, change, walks = EventLog(self.max_jumps), self._change, []
         start, noise = change.clock(s).unsqueeze(-1), change.elapsed(s, t).unsqueeze(-1)
-        for (rate, positions), chain in zip(change.generator.groups, self._chains, strict=True):
+        u = random.uniform(x0.shape, x0.device)
+        for (_, positions), chain in zip(change.generator.groups, self._chains, strict=True):
             x, y = x0[:, positions], xt[:, positions]
-            at = torch.tensor(positions, device=x.device).expand(x.shape)
             if chain is None:
-                u = random.uniform(x.shape, x.device)
-                log.add(start - torch.log1p(u * torch.expm1(-noise)), at, y, x != y)
-                continue
-            symbols = torch.arange(rate.num_symbols or 0, device=x.device)
-            if rate.has_mask:
-                symbols[-1] = self.space.vocab_size
-            x, y = self._local(positions, x), self._local(positions, y)
-            uniformized(chain, x, y, start, noise.expand(x.shape), at, symbols, log)
+                at = torch.tensor(positions, device=x.device)
+                log.add(start - torch.log1p(u[:, positions] * torch.expm1(-noise)), at, y, x != y)
+            else:
+                x, y = self._local(positions, x), self._local(positions, y)
+                walks.append(Walk(chain, positions, x, y, noise.expand(x.shape), u[:, positions]))
+        # Positions go together, so that a row's uniforms do not depend on how long the others of the batch take.
+        while any(bool((walk.left > 0).any()) for walk in walks):
+            wait, choice = random.uniform((*x0.shape, 2), x0.device).unbind(-1)
+            for walk in walks:
+                happened = walk.step(wait[:, walk.positions], choice[:, walk.positions])
+                at = torch.tensor(walk.positions, device=x0.device)
+                log.add(start + walk.passed, at, self._symbols(walk), happened)
         return clock_to_time(change, log.pack(len(x0), x0.device), s, t)
+
+    def _symbols(self, walk: Walk) -> Tensor:
+        rate = self._change.generator.rates[walk.positions[0]]
+        return torch.where(walk.z.eq(rate.vocab_size or 0), self.space.vocab_size, walk.z) if rate.has_mask else walk.z
 
     def __repr__(self) -> str:
         return f"BridgePath({self.process!r}, batch_shape={tuple(self.batch_shape)}, max_jumps={self.max_jumps})"
 
 
-def uniformized(
-    chain: UniformizedChain,
-    x: Tensor,
-    y: Tensor,
-    start: Tensor,
-    noise: Tensor,
-    position: Tensor,
-    symbols: Tensor,
-    log: EventLog,
-) -> None:
-    """Draw the jumps of positions (n, w) that go from x to y within ``noise`` on the clock, and log them.
+class Walk:
+    """Positions of one rate on their way from x to y, (n, w), event by event.
 
-    ``symbols`` (A,) names the rate's symbols in the process's space.
+    Attributes:
+        z: where they are.
+        passed: how much of the clock's ``noise`` has passed.
+        left: events still to come, given the ends.
     """
-    counts = chain.counts(x, y, noise)
-    left = inverse_cdf(counts, random.uniform(x.shape, x.device)).clamp(max=counts.shape[-1] - 1)
-    z, passed = x, torch.zeros_like(noise)
-    while bool((left > 0).any()):
-        wait, choice = random.uniform((*x.shape, 2), x.device).unbind(-1)
-        active, after = left > 0, (left - 1).clamp(min=0)
+
+    def __init__(
+        self, chain: UniformizedChain, positions: list[int], x: Tensor, y: Tensor, noise: Tensor, u: Tensor
+    ) -> None:
+        self.chain, self.positions, self.z, self.y, self.noise = chain, positions, x, y, noise
+        self.passed = torch.zeros_like(noise)
+        counts = chain.counts(x, y, noise)
+        self.left = inverse_cdf(counts, u).clamp(max=counts.shape[-1] - 1)
+
+    def step(self, wait: Tensor, choice: Tensor) -> Tensor:
+        """Go to the next event where there is one; says which positions jumped."""
+        active, after = self.left > 0, (self.left - 1).clamp(min=0)
         # The smallest of `left` uniform times on what remains of the interval.
-        step = -torch.expm1(torch.log1p(-wait) / left.clamp(min=1))
-        passed = torch.where(active, passed + (noise - passed) * step, passed)
-        weights = chain.weights(z, y, after)
-        target = inverse_cdf(weights, choice).clamp(max=len(symbols) - 1)
-        log.add(start + passed, position, symbols[target], active & (target != z))
-        z, left = torch.where(active, target, z), after
+        share = -torch.expm1(torch.log1p(-wait) / self.left.clamp(min=1))
+        self.passed = torch.where(active, self.passed + (self.noise - self.passed) * share, self.passed)
+        weights = self.chain.weights(self.z, self.y, after)
+        target = inverse_cdf(weights, choice).clamp(max=weights.shape[-1] - 1)
+        jumped = active & (target != self.z)
+        self.z, self.left = torch.where(active, target, self.z), after
+        return jumped

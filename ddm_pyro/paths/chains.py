@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class PowerChain(UniformizedChain):
         self.rate, self.event_rate = rate, rate.exit_bound()
         self._powers: Tensor | None = None
 
-    @cached_property
+    @property
     def step(self) -> Tensor:
         """P, (A, A)."""
         matrix = self.rate.matrix()
@@ -61,25 +60,32 @@ class PowerChain(UniformizedChain):
         return (identity + matrix / self.event_rate).clamp(min=0.0) if self.event_rate > 0 else identity
 
     def powers(self, largest: int) -> Tensor:
-        """P^0 .. P^largest, (largest + 1, A, A)."""
-        size = len(self.step)
-        if (largest + 1) * size**2 > MAX_TABLE:
+        """P^0 .. P^largest or further, (largest + 1 or more, A, A); kept unless they carry a gradient."""
+        if self._powers is not None and len(self._powers) > largest and not self._learning:
+            return self._powers
+        step = self.step
+        if (largest + 1) * step.numel() > MAX_TABLE:
             raise ValueError(
-                f"A bridge of {self.rate!r} needs {largest + 1} powers of a {size} x {size} matrix, more than fits "
-                "the table; take a shorter interval."
+                f"A bridge of {self.rate!r} needs {largest + 1} powers of a {len(step)} x {len(step)} matrix, more "
+                "than fits the table; take a shorter interval."
             )
-        if self._powers is None or len(self._powers) <= largest:
-            found = [torch.eye(size, dtype=self.step.dtype, device=self.step.device)]
-            for _ in range(largest):
-                found.append(found[-1] @ self.step)
-            self._powers = torch.stack(found)
-        return self._powers
+        found = [torch.eye(len(step), dtype=step.dtype, device=step.device)]
+        for _ in range(largest):
+            found.append(found[-1] @ step)
+        powers = torch.stack(found)
+        if not self._learning:
+            self._powers = powers
+        return powers
+
+    @property
+    def _learning(self) -> bool:
+        return torch.is_grad_enabled() and self.rate.matrix().requires_grad
 
     def counts(self, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:
         """See the class above."""
         mean = (self.event_rate * noise).detach()
         high = float(mean.max())
-        largest = max(poisson_quantile(high, TAIL), len(self.step))
+        largest = max(poisson_quantile(high, TAIL), self.rate.num_symbols or 0)
         while True:
             n = torch.arange(largest + 1, dtype=torch.float64, device=x.device)
             rate = self.event_rate * noise.unsqueeze(-1)
