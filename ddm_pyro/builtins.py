@@ -9,6 +9,7 @@ from ddm_pyro.plugins import (
     MetricSpec,
     ParameterizationSpec,
     RateSpec,
+    RendererSpec,
     SamplerSpec,
     ScheduleSpec,
     TargetSpec,
@@ -164,3 +165,9 @@ def register_metrics(register: Register) -> None:
     register(MetricSpec("nll", factory=f"{home}:NLL", summary="cross entropy of the data under the sampler, nats"))
     register(MetricSpec("unigram-entropy", factory=f"{home}:UnigramEntropy", summary="entropy of the pooled tokens"))
     register(MetricSpec("duplicates", factory=f"{home}:Duplicates", summary="share of repeated sequences"))
+
+
+@hookimpl
+def register_renderers(register: Register) -> None:
+    """Reports from rows."""
+    register(RendererSpec("html", factory="ddm_pyro.report:HtmlReport", summary="one self-contained page"))

@@ -10,6 +10,8 @@ from ddm_pyro.cli.group import Cli
 from ddm_pyro.cli.options import common
 from ddm_pyro.cli.plugins import plugins
 from ddm_pyro.cli.report import report
+from ddm_pyro.cli.sample import sample
+from ddm_pyro.cli.train import train
 
 __all__ = ["main"]
 
@@ -21,5 +23,5 @@ def main() -> None:
     """Discrete diffusion models in Pyro: train, sample, and evaluate every sampler by every metric."""
 
 
-for _command in (evaluate, report, plugins):
+for _command in (evaluate, report, train, sample, plugins):
     main.add_command(_command)

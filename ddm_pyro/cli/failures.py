@@ -36,7 +36,9 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
     if isinstance(error, click.UsageError):
-        error.show()
+        path = error.ctx.command_path if error.ctx else "ddm-pyro"
+        message = " ".join(error.format_message().split())
+        click.echo(f"Error: {message} See '{path} --help'.", err=True)
         return USAGE
     if isinstance(error, click.ClickException):
         click.echo(f"{_word(error)}{error.format_message()}", err=True)

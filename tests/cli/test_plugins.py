@@ -14,7 +14,7 @@ from ddm_pyro.cli import main
 from ddm_pyro.plugins import configure, default_registry
 
 PLUGIN = """
-from ddm_pyro.plugins import CommandSpec, Param, SamplerSpec, hookimpl
+from ddm_pyro.plugins import CommandSpec, Param, RendererSpec, SamplerSpec, hookimpl
 
 @hookimpl
 def register_commands(register):
@@ -22,6 +22,10 @@ def register_commands(register):
     register(CommandSpec("report", factory="fake_commands:greet", summary="not the core's"))
     register(CommandSpec("broken", factory="fake_absent:command", summary="cannot be imported"))
     register(CommandSpec("number", factory="fake_commands:number"))
+
+@hookimpl
+def register_renderers(register):
+    register(RendererSpec("count", factory="fake_commands:Count", summary="how many rows"))
 
 @hookimpl
 def register_samplers(register):
@@ -39,6 +43,12 @@ def greet(name):
 
 def number():
     return 7
+
+class Count:
+    def __call__(self, run, directory):
+        path = directory / "count.txt"
+        path.write_text(str(len(run.rows)))
+        return [path]
 
 def hop(far=2):
     return far
@@ -159,3 +169,15 @@ def test_a_misspelt_switch_is_told(run: Callable[..., Result]) -> None:
     assert result.exit_code == 0
     assert "No installed plugin is called 'fke'" in result.stderr
     assert run("plugins", "list", "--disable-plugin").exit_code == 2
+
+
+def test_a_plugins_renderer_writes_its_own_files(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"row_key": "a"}\n{"row_key": "b"}\n')
+    told = json.loads(run("report", str(tmp_path), "--renderer", "count", "--json").stdout)
+    assert told["files"] == [str(tmp_path / "count.txt")]
+    assert (tmp_path / "count.txt").read_text() == "2"
+    assert not (tmp_path / "report.html").exists()
+    assert "Did you mean 'fake/count'?" in run("report", str(tmp_path), "--renderer", "cuont").stderr
+    assert run("report", str(tmp_path), "--renderer", "count", "--out", "x.html").exit_code == 2
+    assert run("report", str(tmp_path), "--renderer", "core/html").exit_code == 0
+    assert (tmp_path / "report.html").exists()

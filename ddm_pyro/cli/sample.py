@@ -1,0 +1,93 @@
+"""``ddm-pyro sample``: sequences from a trained model."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddm_pyro.cli.failures import Refused
+from ddm_pyro.cli.options import as_json, common
+from ddm_pyro.cli.output import echo_json, note
+from ddm_pyro.cli.references import Component, identify
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Steps of samplers that take any number.
+STEPS = 64
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--sampler", type=Component(), default="core/ancestral", show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help=f"Steps; {STEPS} unless the sampler fixes them itself.")
+@click.option("-n", "count", type=click.IntRange(min=1), default=16, show_default=True, help="Sequences.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Sequences at a time; the result does not depend on it.")
+@click.option("--device", help="Such as cuda; torch's default device unless given.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .npy or .txt file, instead of stdout.")
+@as_json
+@common
+def sample(
+    checkpoint: Path,
+    sampler: tuple[str, dict[str, Any]],
+    steps: int | None,
+    count: int,
+    seed: int,
+    batch_size: int | None,
+    device: str | None,
+    out: Path | None,
+    json: bool,
+) -> None:
+    """Draw sequences from a model that ddm-pyro train wrote.
+
+    Text is written as text where the model's target can read it, other sequences as tokens with spaces between them.
+    """
+    from ddm_pyro.evaluation import Ref
+    from ddm_pyro.evaluation.validation import fixes_steps
+    from ddm_pyro.plugins import default_registry
+    from ddm_pyro.sampling import sample as draw
+    from ddm_pyro.training import load
+
+    if out is not None and out.suffix not in (".npy", ".txt"):
+        raise Refused(f"--out {str(out)!r} must end in .npy or .txt.")
+    identify("samplers", sampler, "--sampler")
+    registry = default_registry()
+    model = load(checkpoint, device=device)
+    built = registry.create("samplers", sampler[0], **sampler[1])
+    if steps is None and not fixes_steps(registry, (Ref(*sampler),)):
+        steps = STEPS
+    x = draw(built, model, count, steps=steps, seed=seed, batch_size=batch_size).cpu()
+    lines = _lines(x, getattr(model, "meta", {}))
+    if out is not None:
+        from ddm_pyro.evaluation.artifacts import write_whole
+
+        write_whole(out, _npy(x) if out.suffix == ".npy" else "".join(f"{line}\n" for line in lines).encode())
+        note(f"{count} sequences of length {x.shape[1]} written.")
+    if json:
+        echo_json({"out": str(out)} if out is not None else {"samples": x.tolist(), "lines": lines})
+    else:
+        click.echo(str(out) if out is not None else "\n".join(lines))
+
+
+def _lines(x: Tensor, meta: Any) -> list[str]:
+    """One line a sequence: as the target of the training reads it, else its tokens."""
+    from ddm_pyro.plugins import default_registry
+
+    target: Any = meta.get("target") if isinstance(meta, dict) else None
+    try:
+        law = default_registry().create("targets", target["id"], **target["params"])
+        return [str(text) for text in law.decode(x)]
+    except Exception:  # a target that is not installed here, or reads no text
+        return [" ".join(str(token) for token in row) for row in x.tolist()]
+
+
+def _npy(x: Tensor) -> bytes:
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, x.numpy(), allow_pickle=False)
+    return stream.getvalue()
