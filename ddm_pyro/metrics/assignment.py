@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import linear_sum_assignment, linprog
 
 from ddm_pyro.metrics.hamming import hamming_distances
 from ddm_pyro.metrics.rows import Array
@@ -73,6 +71,9 @@ def _units(supply: Array, demand: Array) -> tuple[Array, Array] | None:
 
 def _assign(cost: Array, left: Array, right: Array) -> Array:
     """Potentials of the sinks from an optimal assignment of the units."""
+    # Imported when used: scipy.optimize adds to the process's warning filters and takes a while.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = np.repeat(np.arange(len(left)), left), np.repeat(np.arange(len(right)), right)
     _, matched = linear_sum_assignment(cost[np.ix_(rows, columns)])
     pairs = np.unique(np.stack([rows, columns[matched]], 1), axis=0)
@@ -88,6 +89,9 @@ def _assign(cost: Array, left: Array, right: Array) -> Array:
 
 def _programme(cost: Array, supply: Array, demand: Array) -> Array:
     """Potentials of the sinks from the transport programme over all pairs."""
+    from scipy import sparse
+    from scipy.optimize import linprog
+
     n, m = cost.shape
     pair = np.arange(n * m)
     ends = np.r_[pair // m, n + pair % m]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from ddm_pyro.metrics.rows import Array
 
@@ -51,8 +50,9 @@ def subset_mmd2(x: Array, y: Array, bandwidth: float, subsets: int, rng: np.rand
         >>> round(subset_mmd2(x, 1 - x, 2.0, 8, np.random.default_rng(0)).value, 6)
         0.527481
     """
-    length, keep = x.shape[1], 1.0 - math.exp(-1.0 / bandwidth)
-    single, rest = float(binom.pmf(1, length, keep)), float(binom.sf(1, length, keep))
+    length = x.shape[1]
+    chance = subset_sizes(length, bandwidth)
+    single, rest = float(chance[1]), float(chance[2:].sum())
     values, rows = [], np.zeros(len(x) + len(y))
     columns = _Columns.of(x, y, rng)
     for position in range(length):
@@ -63,7 +63,7 @@ def subset_mmd2(x: Array, y: Array, bandwidth: float, subsets: int, rng: np.rand
     if length == 1 or rest == 0.0:
         return SubsetEstimate(total, _row_error(rows, len(x)), 0.0)
     strata = (np.arange(subsets) + rng.random()) / subsets
-    sizes = binom.ppf(1.0 - rest + rest * strata, length, keep).astype(int).clip(2, length)
+    sizes = np.minimum(2 + np.searchsorted(chance[2:].cumsum(), rest * strata), length)
     drawn = []
     for size in sizes:
         value, each = columns.collisions(rng.permutation(length)[:size])
@@ -71,6 +71,21 @@ def subset_mmd2(x: Array, y: Array, bandwidth: float, subsets: int, rng: np.rand
         rows += rest / subsets * each
     spread = float(np.std(drawn, ddof=1)) / math.sqrt(subsets) if subsets > 1 else math.inf
     return SubsetEstimate(total + rest * float(np.mean(drawn)), _row_error(rows, len(x)), rest * spread)
+
+
+def subset_sizes(length: int, bandwidth: float) -> Array:
+    """Probabilities that the random set T holds 0 .. length positions: binomial, each kept with chance 1 -
+    exp(-1/bandwidth).
+
+    Example:
+        >>> subset_sizes(2, 1 / math.log(2)).round(12).tolist()
+        [0.25, 0.5, 0.25]
+    """
+    k = np.arange(length + 1)
+    ways = np.array([math.lgamma(length + 1) - math.lgamma(i + 1) - math.lgamma(length - i + 1) for i in k])
+    # The logarithms of both chances, so that neither underflows to 0 at extreme bandwidths.
+    probabilities: Array = np.exp(ways + k * math.log(-math.expm1(-1.0 / bandwidth)) - (length - k) / bandwidth)
+    return probabilities
 
 
 def _row_error(rows: Array, n: int) -> float:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import linprog
 
 from ddm_pyro.metrics.rows import Array
 
@@ -168,6 +166,10 @@ def _interior(star: Star, supply: Array) -> tuple[Array, float] | None:
 
 def _programme(star: Star, supply: Array, method: str) -> tuple[Array, float] | None:
     """Potentials and cost by linear programming: flow out minus flow in equals supply at every node."""
+    # Imported when used: scipy.optimize adds to the process's warning filters and takes a while.
+    from scipy import sparse
+    from scipy.optimize import linprog
+
     arcs = len(star.state)
     ends = np.r_[star.state, star.hub, star.hub, star.state]
     columns = np.r_[np.arange(2 * arcs), np.arange(2 * arcs)]

@@ -104,6 +104,7 @@ def test_transport_witnesses_are_lipschitz_everywhere_even_off_the_atoms(metric,
         value, witness = metric.exact(space, everything[kept], torch.tensor(p), torch.tensor(q))
         f = witness.fn(everything).numpy()
         assert (np.abs(f[:, None] - f[None]) <= np.minimum(distance, metric.cap or distance) + 1e-12).all()
+        assert np.ptp(f) <= witness.osc + 1e-12
         whole_p, whole_q = np.zeros(space.num_states), np.zeros(space.num_states)
         whole_p[kept.numpy()], whole_q[kept.numpy()] = p, q
         assert value == pytest.approx(lipschitz_lp(space, whole_p, whole_q, metric.cap and metric.cap / 2), abs=2e-8)

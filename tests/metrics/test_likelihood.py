@@ -90,6 +90,11 @@ def test_unigram_entropy_against_the_sum_over_positions(pair):
             sampled = UnigramEntropy()(draw(p, space, n, rng), tabular(q, space))
             assert sampled.lcb <= expected <= sampled.ucb
     assert sampled.value == pytest.approx(expected, abs=0.05)
+    # 2000 rows show at most 2000 of 10,000 symbols; only the allowance for bias reaches the uniform law.
+    wide = StateSpace(10_000, 1)
+    few = UnigramEntropy()(Samples(torch.arange(2000)[:, None], wide), Samples(torch.zeros(1, 1), wide))
+    assert few.value == pytest.approx(math.log(2000))
+    assert few.ucb == pytest.approx(math.log(10_000))
 
 
 def test_duplicates_counts_repeats_copies_and_collisions():

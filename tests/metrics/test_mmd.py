@@ -118,6 +118,17 @@ def test_the_subset_estimator_is_within_its_error_of_the_pair_statistic():
     assert max(np.abs(errors)) < 5 * np.mean(spreads)
     assert abs(np.mean(errors)) < 5 * np.mean(spreads) / math.sqrt(20)
     assert np.mean(spreads) < 0.1 * exact
+    space = StateSpace(4, 24)
+    moments = HammingMMD(12.0).moments(space, *(Samples(torch.from_numpy(z), space) for z in (x, y)))
+    assert found.stderr_rows == pytest.approx(moments.stderr, rel=0.2)
+
+
+@pytest.mark.parametrize("bandwidth", [0.001, 1e6])
+def test_extreme_bandwidths(bandwidth):
+    rng = np.random.default_rng(2)
+    x, y = rng.integers(0, 2, (30, 6)), rng.integers(0, 2, (20, 6))
+    found = subset_mmd2(x, y, bandwidth, 16, rng)
+    assert found.value == pytest.approx(pair_statistic_fast(x, y, bandwidth), rel=1e-4, abs=1e-15)
 
 
 def pair_statistic_fast(x, y, bandwidth):
