@@ -32,10 +32,8 @@ class Dense(RateMatrix):
     """
 
     def __init__(self, matrix: Any) -> None:
-        matrix = float64(matrix)
-        check_generator(matrix.detach())
-        # Rounding within the tolerance goes to the diagonal, so that kernels conserve mass to float64.
-        self._matrix = OnDevice(_with_exits(matrix))
+        matrix = check_generator(float64(matrix))
+        self._matrix = OnDevice(matrix)
         self._limit: OnDevice | None = None
         self.vocab_size = len(matrix)
 

@@ -160,7 +160,7 @@ class RankOne(RankOneRate):
                 f"(they sum to {float(pi.sum()):.9g})."
             )
         self.vocab_size = len(pi)
-        self._pi = OnDevice(pi / pi.sum())
+        self._pi = OnDevice(law / law.sum())
 
     def pi(self, device: torch.device | str | None = None) -> Tensor:
         """The refreshing law."""
