@@ -47,7 +47,8 @@ def hazard_plan(reveal: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Te
     survive = torch.cat([torch.ones_like(rho[:1]), (1.0 - rho).cumprod(0)])
     base = torch.cat([survive[:-1] * rho, survive[-1:]]).unsqueeze(0)
     atoms = torch.zeros(*x.shape, 1, dtype=torch.int64, device=x.device)
-    return AtomMixture(atoms, torch.zeros_like(atoms, dtype=torch.float64), base, validate_args=False)
+    law = AtomMixture(atoms, torch.zeros_like(atoms, dtype=torch.float64), base, validate_args=False)
+    return law.on(StateSpace(len(times), x.shape[-1]))
 
 
 class OrderPlan(TokenLaw):

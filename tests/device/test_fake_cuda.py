@@ -28,7 +28,8 @@ class Table(nn.Module):
 def dense():
     rate = rates.Dense.__new__(rates.Dense)  # a generator is checked by value, which a fake tensor does not have
     matrix = torch.tensor([[-1.0, 0.5, 0.5], [2.0, -3.0, 1.0], [0.0, 1.0, -1.0]], dtype=torch.float64, device="cpu")
-    rate._matrix, rate._limit, rate.vocab_size = arrays.OnDevice(matrix), None, VOCAB
+    limit = torch.full((VOCAB, VOCAB), 1 / VOCAB, dtype=torch.float64, device="cpu")  # stands for a known one
+    rate._matrix, rate._limit, rate.vocab_size = arrays.OnDevice(matrix), arrays.OnDevice(limit), VOCAB
     return rate
 
 
@@ -60,17 +61,16 @@ def test_loops_stay_on_the_device_of_the_model(name, default):
         process = PROCESSES[name]()
         masked = process.is_masked
         every = [*EVERYWHERE, *([] if masked or "columns" in name else [[samplers.Euler(), samplers.GibbsCorrector()]])]
-        for head in (ddm.X0, *([ddm.MaskPredictor] if masked else [])):
-            model = network(head, process)
-            for sampler in every:
-                uploads = []
-                for steps in (2, 2, 5):
-                    traffic.uploads = 0
-                    x = ddm.sample(sampler, model, ROWS, steps=steps)
-                    uploads.append(traffic.uploads)
-                    assert x.device.type == "cuda"
-                    assert x.shape == (ROWS, LENGTH)
-                assert uploads[1] == uploads[2], f"{sampler}: an upload a step"
+        model = network(ddm.X0, process)
+        for sampler in every:
+            uploads = []
+            for steps in (1, 2, 3):
+                traffic.uploads = 0
+                x = ddm.sample(sampler, model, ROWS, steps=steps)
+                uploads.append(traffic.uploads)
+                assert x.device.type == "cuda"
+                assert x.shape == (ROWS, LENGTH)
+            assert uploads[1] == uploads[2], f"{sampler}: an upload a step"
 
 
 @pytest.mark.parametrize("default", ["cuda", None])
