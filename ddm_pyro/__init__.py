@@ -18,6 +18,7 @@ _MODULES = frozenset(
         "metrics",
         "networks",
         "parameterizations",
+        "paths",
         "planning",
         "plugins",
         "processes",
@@ -83,6 +84,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from ddm_pyro import metrics as metrics
+    from ddm_pyro import paths as paths
     from ddm_pyro import rates as rates
     from ddm_pyro import samplers as samplers
     from ddm_pyro import schedules as schedules

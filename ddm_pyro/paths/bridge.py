@@ -90,7 +90,7 @@ class BridgePath(PathLaw):
         """Rows that suffice but for OVERFLOW, by Chernoff's bound on the number of events given the ends."""
         noise = self._change.elapsed(self.s, self.t)
         tilts = torch.tensor(TILTS, dtype=torch.float64, device=noise.device)
-        once, cumulant = torch.zeros_like(noise), torch.zeros(*noise.shape, len(TILTS), dtype=torch.float64)
+        once, cumulant = torch.zeros_like(noise), noise.new_zeros(*noise.shape, len(TILTS))
         with torch.no_grad():
             for (_, positions), chain in zip(self._change.generator.groups, self._chains, strict=True):
                 x, y = self.x0[..., positions], self.xt[..., positions]

@@ -38,7 +38,7 @@ class EventLog:
         rows = torch.stack(torch.broadcast_tensors(time, position.double(), symbol.double()), -1)
         rows = torch.where(happened.unsqueeze(-1), rows, padding((1,), time.device))
         count = happened.sum(-1)
-        kept = happened.long().argsort(dim=-1, descending=True)[:, : int(count.max())]
+        kept = happened.long().argsort(dim=-1, descending=True)[:, : int(count.max()) if len(count) else 0]
         self.rounds.append(rows.gather(1, kept.unsqueeze(-1).expand(-1, -1, 3)))
         self.count = count if self.count is None else self.count + count
         if bool((self.count > RUNAWAY * self.max_jumps + RUNAWAY).any()):
@@ -50,7 +50,7 @@ class EventLog:
     def pack(self, n: int, device: torch.device) -> Tensor:
         """Paths (n, max_jumps, 3). Raises ValueError when one has more jumps, with the number that would do."""
         rows = torch.cat([padding((n, self.max_jumps), device), *self.rounds], 1)
-        needed = 0 if self.count is None else int(self.count.max())
+        needed = 0 if self.count is None or n == 0 else int(self.count.max())
         if needed > self.max_jumps:
             raise ValueError(
                 f"A path has {needed} jumps, more than max_jumps={self.max_jumps}; max_jumps={needed} would do."
