@@ -23,5 +23,13 @@ class NotApplicable(ValueError):
     """
 
 
+class Halt(BaseException):
+    """Carries what a progress callback raised out of the stage that called it: the caller's business, no cell's."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class CellTimeout(BaseException):
     """Raised inside a cell by the clock. Not an Exception, so that a component's ``except Exception`` lets it pass."""

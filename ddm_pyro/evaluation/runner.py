@@ -14,7 +14,7 @@ from typing import Any
 from ddm_pyro.evaluation.artifacts import write_json
 from ddm_pyro.evaluation.cells import Cell, cells_of
 from ddm_pyro.evaluation.environment import environment
-from ddm_pyro.evaluation.errors import PlanError
+from ddm_pyro.evaluation.errors import Halt, PlanError
 from ddm_pyro.evaluation.guard import Failure
 from ddm_pyro.evaluation.keys import SCHEMA_VERSION, namespace
 from ddm_pyro.evaluation.learning import is_trained
@@ -234,10 +234,17 @@ class _Run:
             stage = "cell" if task.cell else "train"
 
             def report(part: float, label: str = task.label, stage: str = stage) -> None:
-                self._tell(Event(stage, label, self.done, self.total, part))
+                try:
+                    self._tell(Event(stage, label, self.done, self.total, part))
+                except BaseException as cause:
+                    raise Halt(cause) from cause
 
             self._tell(Event(stage, task.label, self.done, self.total))
-            yield run(task, self.recipe, self.folder, report if self.progress else None)
+            try:
+                outcome = run(task, self.recipe, self.folder, report if self.progress else None)
+            except Halt as halt:
+                raise halt.cause from None
+            yield outcome
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.failure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,11 +28,14 @@ class Recipe:
 
     token: str
     arguments: dict[str, Any] = field(repr=False)
+    paths: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path), repr=False)
 
     def registry(self) -> Registry:
         """The parent's registry in the parent, else one made here, once an evaluation."""
         if self.token not in _registries:
             _registries.clear()
+            # A worker may be older than the parent's latest additions to its path.
+            sys.path.extend(path for path in self.paths if path not in sys.path)
             _registries[self.token] = Registry(Manager(**self.arguments))
         return _registries[self.token]
 
