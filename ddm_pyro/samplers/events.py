@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import scipy.sparse
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -16,6 +15,8 @@ from ddm_pyro.distributions import inverse_cdf
 from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
+    import scipy.sparse
+
     from ddm_pyro.parameterizations import Parameterization
 
 
@@ -71,11 +72,11 @@ def simulate(
     """
     process, moving = model.process, torch.arange(len(x), device=x.device)
     now = torch.as_tensor(t, dtype=torch.float64, device=x.device).expand(len(x)).clone()
-    end, frozen, x = torch.as_tensor(s, dtype=torch.float64, device=x.device).expand(len(x)), now.clone(), x.clone()
+    end, x = torch.as_tensor(s, dtype=torch.float64, device=x.device).expand(len(x)), x.clone()
     while len(moving):
         wait, choice = random.uniform((len(x), 2), x.device)[moving].unbind(-1)
         if ceiling is None:
-            rates = _flat_rates(model, x, frozen, moving)
+            rates = _flat_rates(model, x, t, moving)
             total = rates.sum(-1)
             now[moving] += torch.log1p(-wait) / total
         else:
@@ -104,13 +105,16 @@ def simulate(
 
 
 def _flat_rates(model: Parameterization, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-    return model.rows(rows).reverse_rate(x[rows], t[rows]).flatten(1)
+    # One time for all rows stays one: kernels of a dense generator are then worked out once.
+    return model.rows(rows).reverse_rate(x[rows], t[rows] if t.dim() > 0 else t).flatten(1)
 
 
 def joint_generator(
     model: Parameterization, t: Tensor, space: StateSpace, limit: int = 2**16
 ) -> scipy.sparse.csr_matrix:
     """The reverse generator at time t on the enumerated space, (N, N) sparse, rows = from."""
+    import scipy.sparse  # here: its import changes warning filters, which ours must not
+
     total = space.require_enumerable("The exact law of a jump process", limit=limit)
     states = space.enumerate()
     rates = model.reverse_rate(states, t)

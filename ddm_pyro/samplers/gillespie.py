@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
-from scipy.sparse.linalg import expm_multiply
 from torch import Tensor
 
 from ddm_pyro.samplers.base import Sampler
@@ -36,5 +35,7 @@ class Gillespie(Sampler):
 
     def push(self, model: Parameterization, pmf: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """pmf exp((t - s) R_t)."""
+        from scipy.sparse.linalg import expm_multiply  # here: its import changes warning filters
+
         generator = joint_generator(model, t, model.process.space)
         return torch.from_numpy(expm_multiply(generator.T * float(t - s), pmf.numpy())).clamp(min=0.0)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from ddm_pyro.rates import RankOneRate
@@ -71,6 +70,8 @@ class Uniformization(Sampler):
 
     def push(self, model: Parameterization, pmf: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """The Kolmogorov forward equation of the reverse process from t to s, to 1e-10."""
+        from scipy.integrate import solve_ivp  # here: its import changes warning filters
+
         space = model.process.space
 
         def flow(elapsed: float, p: np.ndarray) -> np.ndarray:
@@ -123,11 +124,12 @@ def _bridge_rates(process: Process, times: Tensor) -> Tensor:
 
 def _dense_bridge_rate(process: Process, time: Tensor) -> Tensor:
     symbols = torch.arange(process.space.num_symbols)
-    x = symbols.unsqueeze(-1).expand(-1, process.space.length)
+    sizes = torch.tensor(process.space.position_sizes)
+    # Rows past a position's alphabet repeat its last token, which leaves the maximum as it is.
+    x = torch.minimum(symbols.unsqueeze(-1), sizes - 1)
     kernel = process.likelihood(x, torch.zeros_like(time), time)  # (A, L, A): [x, l, u] = K_l(u, x)
     moves, rates = process.moves(x), process.in_rates(x, time)  # (A, L, M)
     to = torch.stack([kernel[moves[:, at], at] for at in range(process.space.length)], 1)  # (A, L, M, A): K_l(u, move)
     total = (rates.unsqueeze(-1) * to).sum(-2)
-    inside = torch.tensor(process.space.position_sizes).unsqueeze(-1) > symbols  # tokens u that position l has
-    valid = inside & (kernel > 0) & inside.T.unsqueeze(-1)
+    valid = (symbols < sizes.unsqueeze(-1)) & (kernel > 0)  # tokens u that position l has, and that can become x
     return torch.where(valid, total / kernel, 0.0).max()
