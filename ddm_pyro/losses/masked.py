@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from ddm_pyro.parameterizations import Parameterization
+from ddm_pyro.parameterizations import X0, Parameterization
 from ddm_pyro.processes import Process
 
 
@@ -27,12 +28,21 @@ def masked_cross_entropy(model: Parameterization, x0: Tensor, xt: Tensor, t: Ten
     """
     masked = model.process.space.is_mask(xt)
     if not runs_on_host(xt):
-        log_p = model.x0_log_probs(xt, t).gather(-1, x0.unsqueeze(-1)).squeeze(-1)
-        return torch.where(masked, -log_p, 0.0).sum(-1)
+        return torch.where(masked, _token_losses(model, x0, xt, t, None), 0.0).sum(-1)
     at = masked.flatten().nonzero().squeeze(-1)
-    log_p = model.x0_log_probs(xt, t, at=at).gather(-1, x0.flatten()[at].unsqueeze(-1)).squeeze(-1)
-    out = torch.zeros(masked.numel(), dtype=log_p.dtype, device=xt.device)
-    return out.index_put((at,), -log_p).reshape(masked.shape).sum(-1)
+    values = _token_losses(model, x0, xt, t, at)
+    out = torch.zeros(masked.numel(), dtype=values.dtype, device=xt.device)
+    return out.index_put((at,), values).reshape(masked.shape).sum(-1)
+
+
+def _token_losses(model: Parameterization, x0: Tensor, xt: Tensor, t: Tensor, at: Tensor | None) -> Tensor:
+    """-log p(x_0^l | x_t) at masked positions (elsewhere anything), (..., L) or (K,)."""
+    tokens = x0 if at is None else x0.flatten()[at]
+    if isinstance(model, X0) and getattr(model.x0_log_probs, "__func__", None) is X0.x0_log_probs:
+        # On masks X0's posterior is the softmax of its logits: one fused pass, no table of log-probabilities.
+        logits = model.logits(xt, t, at=at)
+        return cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none").reshape(tokens.shape)
+    return -model.x0_log_probs(xt, t, at=at).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def runs_on_host(x: Tensor) -> bool:

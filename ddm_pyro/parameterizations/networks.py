@@ -52,8 +52,8 @@ class X0(_Network):
 
     primary: Literal["x0", "score"] = "x0"
 
-    def x0_log_probs(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
-        """log p(x_0^l = v | x_t = x), in float32 or the network's wider dtype."""
+    def logits(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
+        """The network's logits of the tokens, -inf off a position's alphabet, (..., L, V) or (K, V)."""
         space = self.process.space
         logits = self._logits(x, t, at)
         if logits.shape[-1] != space.vocab_size:
@@ -61,17 +61,22 @@ class X0(_Network):
                 f"The network returned {logits.shape[-1]} logits a position; "
                 f"an x0 head needs one a token, {space.vocab_size}."
             )
-        tokens = x if at is None else x.reshape(-1)[at]
-        symbols = torch.arange(space.vocab_size, device=x.device)
-        if not isinstance(space.sizes, int):
-            sizes = space.sizes_on.on(x.device).unsqueeze(-1)
-            inside = symbols < (sizes if at is None else sizes[at % space.length])
-            logits = torch.where(inside, logits, -torch.inf)
-        log_p = torch.log_softmax(logits, -1)
+        if isinstance(space.sizes, int):
+            return logits
+        sizes = space.sizes_on.on(x.device).unsqueeze(-1)
+        inside = torch.arange(space.vocab_size, device=x.device) < (sizes if at is None else sizes[at % space.length])
+        return torch.where(inside, logits, -torch.inf)
+
+    def x0_log_probs(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
+        """log p(x_0^l = v | x_t = x), in float32 or the network's wider dtype."""
+        space = self.process.space
+        log_p = torch.log_softmax(self.logits(x, t, at=at), -1)
         if space.mask is None:
             return log_p
-        carried = torch.where(symbols == tokens.unsqueeze(-1), 0.0, -torch.inf).to(log_p.dtype)
-        return torch.where(space.is_mask(tokens).unsqueeze(-1), log_p, carried)
+        tokens = (x if at is None else x.reshape(-1)[at]).unsqueeze(-1)
+        symbols = torch.arange(space.vocab_size, device=x.device)
+        carried = torch.where(symbols == tokens, 0.0, -torch.inf).to(log_p.dtype)
+        return torch.where(space.is_mask(tokens), log_p, carried)
 
 
 class MaskPredictor(X0):
