@@ -1,4 +1,4 @@
-"""Run the tutorial in a scratch directory, keep its picture, print its table. ``python docs/figures/first_report.py``"""
+"""Run the tutorial in a scratch directory, keep its picture, print its table. No arguments."""
 
 from __future__ import annotations
 
