@@ -49,9 +49,9 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.split("::")[1]
-        if name in WAITING or (name in INDEXING and _has_bool_index(args)):
-            if any(leaf.device.type == self.device for leaf in _tensors((args, kwargs))):
-                raise HostWait(f"{name} makes the host wait for the device.")
+        waits = name in WAITING or (name in INDEXING and _has_bool_index(args))
+        if waits and any(leaf.device.type == self.device for leaf in _tensors((args, kwargs))):
+            raise HostWait(f"{name} makes the host wait for the device.")
         if not func.is_view and name not in FREE:
             self.kernels[name] += 1
         return func(*args, **(kwargs or {}))

@@ -64,6 +64,11 @@ class Process(ABC):
         """Whether ``moves`` lists all A symbols in order."""
         return False
 
+    @property
+    def has_full_reach(self) -> bool:
+        """Whether bridges are closed forms and every token can follow from every other, at any two times."""
+        return False
+
     def mask_probability(self, t: Tensor) -> Tensor:
         """P(a token is masked at t) of a masked process."""
         raise NotImplementedError(f"{type(self).__name__} is not a masked process with one masking law for all tokens.")

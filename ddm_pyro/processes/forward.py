@@ -67,6 +67,11 @@ class ForwardProcess(Process):
         return self.joint.has_full_moves
 
     @property
+    def has_full_reach(self) -> bool:
+        """Whether every token is refreshed from a law that is nowhere zero."""
+        return all(isinstance(rate, RankOneRate) and rate.has_full_support for rate, _ in self.joint.groups)
+
+    @property
     def time_change(self) -> TimeChange:
         """The schedule and the joint generator."""
         return TimeChange(self.schedule, self.joint)
@@ -159,7 +164,7 @@ class ForwardProcess(Process):
             return self.joint.rates[0].pi(device).unsqueeze(0)  # type: ignore[attr-defined]
         return self.joint.row(
             torch.zeros(self.length, dtype=torch.int64, device=device),
-            torch.tensor(torch.inf, dtype=torch.float64, device=device),
+            torch.full((), torch.inf, dtype=torch.float64, device=device),
         )
 
     def _pi_at(self, x: Tensor) -> Tensor:

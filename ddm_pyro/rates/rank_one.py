@@ -20,7 +20,12 @@ class RankOneRate(RateMatrix):
     """Q = 1 pi^T - I: every token is refreshed from the law pi at rate 1. Abstract; see its three cases.
 
     exp(sigma Q) = a I + (1 - a) 1 pi^T with a = exp(-sigma), so nothing of size A x A is ever made.
+
+    Attributes:
+        has_full_support: whether pi is nowhere zero.
     """
+
+    has_full_support: bool = False
 
     def pi(self, device: torch.device | str | None = None) -> Tensor:
         """The refreshing law, (A,) float64."""
@@ -80,6 +85,8 @@ class Uniform(RankOneRate):
         >>> Uniform(4).matrix()[0].tolist()
         [-0.75, 0.25, 0.25, 0.25]
     """
+
+    has_full_support = True
 
     vocab_size: int
 
@@ -160,6 +167,7 @@ class RankOne(RankOneRate):
                 f"(they sum to {float(pi.sum()):.9g})."
             )
         self.vocab_size = len(pi)
+        self.has_full_support = bool((pi > 0).all())
         self._pi = OnDevice(law / law.sum())
 
     def pi(self, device: torch.device | str | None = None) -> Tensor:

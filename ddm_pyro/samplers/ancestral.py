@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ddm_pyro.distributions import FactorizedCategorical, LazyLaw
-from ddm_pyro.parameterizations.conversions import over_likelihood
+from ddm_pyro.samplers.averaged import AveragedBridge
 from ddm_pyro.samplers.plans import reveal_law
 from ddm_pyro.samplers.thinning import ThinningSampler
 
@@ -42,10 +41,9 @@ class Ancestral(ThinningSampler):
         if process.is_masked:
             return reveal_law(model, x, t, self.reveal(process, t, s)[..., None])
 
-        def build() -> FactorizedCategorical:
-            quotient = over_likelihood(process, x, t, model.x0_log_probs(x, t))
-            at_s = process.evolve(quotient, torch.zeros_like(s), s)
-            return FactorizedCategorical(at_s * process.likelihood(x, s, t), validate_args=False)
+        def build() -> AveragedBridge | FactorizedCategorical:
+            law = AveragedBridge(process, x, t, s, model.x0_log_probs(x, t))
+            return law if process.has_full_reach else FactorizedCategorical(law.table(), validate_args=False)
 
         return LazyLaw(build, x.shape[:-1], x.shape[-1])
 

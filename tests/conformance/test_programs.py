@@ -147,5 +147,5 @@ def test_a_sampler_step_is_a_site():
 
 
 def test_a_wrong_observation_is_refused_at_the_site():
-    with pytest.raises(ValueError, match="support|constraint"):
+    with pytest.raises(ValueError, match=r"support|constraint"):
         poutine.trace(model).get_trace(PROCESSES["uniform"](), torch.tensor([3, 0])).compute_log_prob()

@@ -69,11 +69,11 @@ def test_enumeration_lists_each_value_once_and_the_densities_sum_to_one(law):
 
 def test_wrong_shapes_and_values_are_refused(law):
     x = law.sample()
-    with pytest.raises(ValueError, match="event_shape|rightmost"):
+    with pytest.raises(ValueError, match=r"event_shape|rightmost"):
         law.log_prob(x.unsqueeze(-1))
-    with pytest.raises(ValueError, match="event_shape|rightmost"):
+    with pytest.raises(ValueError, match=r"event_shape|rightmost"):
         law.log_prob(x[..., :1])
-    with pytest.raises(ValueError, match="support|not broadcastable|constraint"):
+    with pytest.raises(ValueError, match=r"support|not broadcastable|constraint"):
         law.log_prob(torch.full_like(x, 99))
     if law.batch_shape not in ((), (1,)):
         with pytest.raises(ValueError, match="broadcastable"):

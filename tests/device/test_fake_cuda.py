@@ -158,15 +158,17 @@ class Compacting(samplers.Ancestral):
 
 @pytest.mark.parametrize("sampler", [Reading(), Compacting()])
 def test_planted_waits_are_caught(sampler):
-    with fake_cuda(None), pytest.raises((HostWait, IndexError)):
+    with fake_cuda(None):
         model = network(ddm.X0, PROCESSES["masked"]())
-        ddm.sample([sampler, samplers.Euler()], model, ROWS, steps=2)
+        with pytest.raises(HostWait):
+            ddm.sample([sampler, samplers.Euler()], model, ROWS, steps=2)
 
 
 def test_a_schedule_on_the_host_is_caught():
-    with fake_cuda(None), pytest.raises((AssertionError, RuntimeError), match="device"):
-        process = ddm.ForwardProcess(rates.Masked(VOCAB), OnTheHost(), length=LENGTH)
-        ddm.sample(samplers.Ancestral(), network(ddm.X0, process), ROWS, steps=2)
+    with fake_cuda(None):
+        model = network(ddm.X0, ddm.ForwardProcess(rates.Masked(VOCAB), OnTheHost(), length=LENGTH))
+        with pytest.raises((AssertionError, RuntimeError), match="device"):
+            ddm.sample(samplers.Ancestral(), model, ROWS, steps=2)
 
 
 def test_a_uniform_on_the_host_is_caught(monkeypatch):
