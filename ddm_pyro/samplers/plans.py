@@ -113,7 +113,7 @@ class Planned(Sampler):
     def of(cls, process: Process, x: Tensor, times: Tensor, plan: Tensor, clock: Tensor | None = None) -> Planned:
         """The planned sampler for a start ``x`` and reveal steps ``plan``, (n, L)."""
         plan = torch.where(process.space.is_mask(x), plan, -1)
-        return cls(plan, _by_step(plan, len(times) - 1) if _is_host(plan) else None, clock)
+        return cls(plan, _by_step(plan, len(times) - 1) if is_host(plan) else None, clock)
 
     def step(self, model: Parameterization, x: Tensor, t: Tensor, s: Tensor) -> TorchDistribution:
         """Law of X_s given X_t = x and the plan."""
@@ -128,7 +128,8 @@ class Planned(Sampler):
         return replace(self, index=self.index + 1)
 
 
-def _is_host(x: Tensor) -> bool:
+def is_host(x: Tensor) -> bool:
+    """Whether tokens can be looked at without waiting for a device."""
     # On the host the rows of a step are known without waiting for a device.
     return x.device.type == "cpu" and has_data(x)
 

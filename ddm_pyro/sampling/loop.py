@@ -12,6 +12,8 @@ from torch import Tensor
 from ddm_pyro import random
 from ddm_pyro.distributions import JumpLaw
 from ddm_pyro.samplers.base import Sampler
+from ddm_pyro.samplers.plans import is_host
+from ddm_pyro.samplers.reveal import RevealAt
 from ddm_pyro.sampling.arguments import (
     as_samplers,
     check_free,
@@ -116,7 +118,11 @@ def _run(
             x = y
     if denoise:
         random.reseed(2 + (len(times) - 1) * len(active))
-        x = clamp(denoise_law(model, x, times[-1]).sample(), known)
+        if process.is_masked and is_host(x):
+            law = RevealAt.of(model, x, times[-1], process.space.is_mask(x).reshape(-1).nonzero().squeeze(-1))
+        else:
+            law = denoise_law(model, x, times[-1])
+        x = clamp(law.sample(), known)
     return x
 
 
