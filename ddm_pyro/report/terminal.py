@@ -14,7 +14,7 @@ from ddm_pyro.report.components import Components
 from ddm_pyro.report.numbers import show, whole
 from ddm_pyro.report.problems import counts, problems_of, violations_of
 from ddm_pyro.report.run import Run
-from ddm_pyro.report.series import Group, groups_of
+from ddm_pyro.report.series import groups_of
 from ddm_pyro.report.tables import ValueTable, value_table
 
 #: Reasons of skipped and failed measurements that are spelled out.
@@ -22,7 +22,7 @@ REASONS = 6
 #: Characters that a value takes at most: "~1.5e-07".
 _NUMBER = 8
 #: Characters of the columns steps and nfe with the space around the first three columns.
-_FIXED = 18
+_FIXED = 15
 
 
 def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
@@ -43,7 +43,10 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
         if group.measured:
             directions = components.directions(group.measured, group.labels)
             console.print(Text(group.title, style="bold"))
-            console.print(_table(group, value_table(group, directions), console.width))
+            table, hidden = _table(value_table(group, directions), console.width)
+            console.print(table)
+            if hidden:
+                console.print(Text(f"Not shown for want of width: {', '.join(hidden)}", style="dim"))
             console.print()
     for line in _summary(run):
         indent = len(line) - len(line.lstrip())
@@ -52,7 +55,7 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)
 
 
-def _table(group: Group, values: ValueTable, width: int) -> Table:
+def _table(values: ValueTable, width: int) -> tuple[Table, list[str]]:
     table = Table(box=_BOX, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     longest = max([7, *(len(entry.sampler) for entry in values.entries)])
     sampler_width = min(longest, max(12, width // 3))
@@ -72,10 +75,7 @@ def _table(group: Group, values: ValueTable, width: int) -> Table:
             cells.append(Text(says, style="bold" if k in values.best[metric] else ""))
         table.add_row(*cells)
         previous = entry.sampler
-    if hidden:
-        table.caption = Text(f"Not shown for want of width: {', '.join(hidden)}", style="dim")
-        table.caption_justify = "left"
-    return table
+    return table, hidden
 
 
 def _fitting(values: ValueTable, room: int) -> tuple[list[str], list[str]]:
