@@ -50,7 +50,7 @@ class FactorizedCategorical(SequenceLaw):
 
     def icdf(self, u: Tensor) -> Tensor:
         """Tokens (..., L) from uniforms (..., L)."""
-        return inverse_cdf(self.probs.expand(*u.shape, -1), u)
+        return inverse_cdf(self.probs, u)
 
     def table(self) -> Tensor:
         """``probs``, (..., L, A) float64."""

@@ -14,10 +14,10 @@ DENSE_SYMBOLS = 64
 def inverse_cdf(weights: Tensor, u: Tensor) -> Tensor:
     """The symbol whose slice of the cumulative weights holds ``u``: (..., A) and (...,) -> (...,) int64.
 
-    ``weights`` are nonnegative, of any float type and need not be normalised; a symbol of weight zero is never
-    drawn. Sums run in float64: a float32 cumulative sum over 50,000 symbols loses tails of mass 1e-4, and so does
-    the float32 Gumbel trick (arXiv 2409.02908). Large alphabets use two levels: sums of about sqrt(A) blocks
-    choose a block, then the inside of that one block is summed.
+    ``weights`` broadcast against ``u``: many draws from one row sum it once. They are nonnegative, of any float type
+    and need not be normalised; a symbol of weight zero is never drawn. Sums run in float64: a float32 cumulative sum
+    over 50,000 symbols loses tails of mass 1e-4, and so does the float32 Gumbel trick (arXiv 2409.02908). Large
+    alphabets use two levels: sums of about sqrt(A) blocks choose a block, then the inside of that one block is summed.
 
     Example:
         >>> inverse_cdf(torch.tensor([0.0, 1.0, 3.0]), torch.tensor(0.2)).item()
@@ -34,10 +34,11 @@ def inverse_cdf(weights: Tensor, u: Tensor) -> Tensor:
         sums = torch.cat([sums, rest], -1)
     cdf = sums.cumsum(-1)
     block, threshold = _locate(cdf, u.unsqueeze(-1) * cdf[..., -1:])
-    offset = threshold - (cdf - sums).gather(-1, block)
+    offset = threshold - (cdf - sums).expand(*block.shape[:-1], -1).gather(-1, block)
     # The last block may be short: symbols past the end have weight zero and are never drawn.
     symbols = block * width + torch.arange(width, device=weights.device)
-    inside = torch.where(symbols < size, weights.gather(-1, symbols.clamp(max=size - 1)), 0.0)
+    inside = weights.expand(*block.shape[:-1], -1).gather(-1, symbols.clamp(max=size - 1))
+    inside = torch.where(symbols < size, inside, 0.0)
     within, _ = _locate(inside.cumsum(-1, dtype=torch.float64), offset.clamp(min=0.0))
     return (block * width + within).squeeze(-1).clamp(max=size - 1)
 

@@ -90,7 +90,7 @@ class JumpLaw(SequenceLaw):
         jump = self.jump
         # A uniform below jump, divided by it, is again uniform: one draw decides both whether and where.
         inner = (u / torch.where(jump > 0, jump, 1.0)).clamp(max=1.0)
-        move = inverse_cdf(self.weights.expand(*u.shape, -1), inner)
+        move = inverse_cdf(self.weights, inner)
         if self.moves is not None:
             move = (
                 self.moves.expand(*u.shape, -1)

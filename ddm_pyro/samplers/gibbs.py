@@ -36,7 +36,7 @@ class OneSiteLaw(TokenLaw):
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, n, L)."""
         shape = (*sample_shape, *self.x.shape)
-        values = inverse_cdf(self.probs.expand(*shape, -1), random.uniform(shape, self.x.device))
+        values = inverse_cdf(self.probs, random.uniform(shape, self.x.device))
         chosen = (random.uniform(shape[:-1], self.x.device) * shape[-1]).long().unsqueeze(-1)
         return torch.where(torch.arange(shape[-1], device=self.x.device) == chosen, values, self.x)
 

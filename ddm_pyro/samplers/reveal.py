@@ -52,7 +52,7 @@ class RevealAt(_Reveal):
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, n, L)."""
         u = random.uniform((*sample_shape, *self.x.shape), self.x.device).flatten(-2)[..., self.at]
-        values = inverse_cdf(self.log_probs.exp().expand(*u.shape, -1), u)
+        values = inverse_cdf(self.log_probs.exp(), u)
         out = self.x.expand(*sample_shape, *self.x.shape).flatten(-2).clone()
         out[..., self.at] = values
         return out.unflatten(-1, self.x.shape)
@@ -93,7 +93,7 @@ class RevealSubset(_Reveal):
         """Draws, (*sample_shape, n, L)."""
         shape = (*sample_shape, *self.x.shape)
         chosen = ranks_among(self.masked.expand(shape), random.uniform(shape, self.x.device)) < self.count.unsqueeze(-1)
-        values = inverse_cdf(self.log_probs.exp().expand(*shape, -1), random.uniform(shape, self.x.device))
+        values = inverse_cdf(self.log_probs.exp(), random.uniform(shape, self.x.device))
         return torch.where(chosen & self.masked, values, self.x)
 
     def log_prob(self, value: Tensor) -> Tensor:
