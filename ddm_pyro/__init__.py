@@ -41,6 +41,7 @@ _NAMES = {
     "ForwardProcess": "processes",
     "Parameterization": "parameterizations",
     "X0": "parameterizations",
+    "LeaveOneOut": "parameterizations",
     "Score": "parameterizations",
     "MaskPredictor": "parameterizations",
     "Exact": "parameterizations",
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from ddm_pyro.distributions import Tabular as Tabular
     from ddm_pyro.parameterizations import X0 as X0
     from ddm_pyro.parameterizations import Exact as Exact
+    from ddm_pyro.parameterizations import LeaveOneOut as LeaveOneOut
     from ddm_pyro.parameterizations import MaskPredictor as MaskPredictor
     from ddm_pyro.parameterizations import Parameterization as Parameterization
     from ddm_pyro.parameterizations import Score as Score

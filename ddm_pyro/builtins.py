@@ -46,6 +46,13 @@ def register_parameterizations(register: Register) -> None:
     """What a network's output means."""
     home = "ddm_pyro.parameterizations"
     register(ParameterizationSpec("x0", factory=f"{home}:X0", summary="logits of the clean token given x_t"))
+    register(
+        ParameterizationSpec(
+            "leave-one-out",
+            factory=f"{home}:LeaveOneOut",
+            summary="logits given the other tokens; the token's own evidence exact",
+        )
+    )
     register(ParameterizationSpec("score", factory=f"{home}:Score", summary="log p_t(y) / p_t(x) for the jumps y"))
     register(
         ParameterizationSpec(
@@ -61,6 +68,8 @@ def register_losses(register: Register) -> None:
     home = "ddm_pyro.losses"
     register(LossSpec("nelbo", factory=f"{home}:NELBO", summary="continuous-time bound on -log p(x_0)"))
     register(LossSpec("score-entropy", factory=f"{home}:ScoreEntropy", summary="score entropy of the ratio score"))
+    register(LossSpec("score-matching", factory=f"{home}:ScoreMatching", summary="squared error of the ratio score"))
+    register(LossSpec("generalized-kl", factory=f"{home}:GeneralizedKL", summary="generalised KL of mixture paths"))
     register(LossSpec("cross-entropy", factory=f"{home}:CrossEntropy", summary="-log p(x_0 | x_t), unweighted"))
 
 

@@ -127,8 +127,9 @@ class Cosine(NoiseSchedule):
         return torch.where(t < 0.5, 1.0 - torch.sin(math.pi / 2 * t), late)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """-log alpha(t); near t = 0, 1 - alpha(t) = sin(pi t / 2)."""
-        return -torch.log1p(-torch.sin(math.pi / 2 * float64(t)))
+        """-log alpha(t), by 1 - alpha = sin(pi t / 2) in the first half and by alpha itself in the second."""
+        t = float64(t)
+        return torch.where(t < 0.5, -torch.log1p(-torch.sin(math.pi / 2 * t)), -torch.log(self.alpha(t)))
 
     def decay(self, t: Tensor) -> Tensor:
         """pi / 2 cos(pi t / 2)."""

@@ -79,6 +79,25 @@ class X0(_Network):
         return torch.where(space.is_mask(tokens), log_p, carried)
 
 
+class LeaveOneOut(X0):
+    """The network predicts x_0^l from the *other* positions; what token l says of itself is multiplied in exactly.
+
+    p(x_0^l = v | x_t) is proportional to p(x_0^l = v | the other tokens) P(x_t^l | x_0^l = v), so the logits are those
+    of the network plus the log-likelihood. For noise without masks this spares the network from learning that a token
+    seen almost without noise is almost certainly right: its loss near t = 0 is finite from the first step. The network
+    may look at token l as well; with a masked process this is ``X0``.
+    """
+
+    def logits(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
+        """The network's logits plus log P(x_t^l | x_0^l = v), (..., L, V) or (K, V)."""
+        logits = super().logits(x, t, at=at)
+        time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+        evidence = self.process.likelihood(x, torch.zeros_like(time), time)[..., : logits.shape[-1]].log()
+        # Evidence of probability zero everywhere (a mask at t = 0) says nothing.
+        evidence = torch.where(evidence.amax(-1, keepdim=True) > -torch.inf, evidence, 0.0).to(logits.dtype)
+        return logits + (evidence if at is None else evidence.expand(*x.shape, -1).flatten(0, -2)[at])
+
+
 class MaskPredictor(X0):
     """A predictor of masked tokens from revealed ones that ignores time (SUBS, RADD, LLaDA): the network gets t = 0.
 

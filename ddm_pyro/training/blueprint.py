@@ -11,7 +11,15 @@ from ddm_pyro import networks, parameterizations, random, rates, schedules
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.processes import ForwardProcess, Process
 
-_VIEWS = {cls.__name__: cls for cls in (parameterizations.X0, parameterizations.Score, parameterizations.MaskPredictor)}
+_VIEWS = {
+    cls.__name__: cls
+    for cls in (
+        parameterizations.X0,
+        parameterizations.LeaveOneOut,
+        parameterizations.Score,
+        parameterizations.MaskPredictor,
+    )
+}
 _NETWORKS = {cls.__name__: cls for cls in (networks.MLP, networks.Transformer)}
 _SCHEDULES = {
     cls.__name__: cls
