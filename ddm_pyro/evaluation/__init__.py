@@ -14,6 +14,6 @@ from ddm_pyro.evaluation.plan import Ref as Ref
 from ddm_pyro.evaluation.results import Results as Results
 from ddm_pyro.evaluation.rows import ROW_FIELDS as ROW_FIELDS
 from ddm_pyro.evaluation.rows import read_rows as read_rows
-from ddm_pyro.evaluation.runner import Event as Event
 from ddm_pyro.evaluation.runner import evaluate as evaluate
+from ddm_pyro.evaluation.session import Event as Event
 from ddm_pyro.evaluation.validation import check_plan as check_plan

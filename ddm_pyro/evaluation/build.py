@@ -56,12 +56,10 @@ def make_model(registry: Registry, line: Line, target: Any, process: Process) ->
     return trained
 
 
-def make_loss(registry: Registry, line: Line, target: Any, process: Process) -> Any:
-    """The training loss; one that compares with the exact model gets it."""
-    assert line.loss is not None
-    explicit = line.loss.params.get("kind") == "explicit"
-    filled = {"exact": target.denoiser(process)} if explicit else {}
-    return make(registry, line.loss, **filled)
+def make_loss(registry: Registry, loss: Identity, target: Any, process: Process) -> Any:
+    """The training loss; one that compares with the exact model (``kind = "explicit"``) gets it."""
+    filled = {"exact": target.denoiser(process)} if loss.params.get("kind") == "explicit" else {}
+    return make(registry, loss, **filled)
 
 
 def make_samplers(registry: Registry, cell: Cell, process: Process) -> list[Any]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Training may take this many times as long as the plan's timeout for a cell.
 TRAINING_PATIENCE = 10.0
+#: Steps between two checkpoints; what a killed process loses at most.
+CHECKPOINT_EVERY = 200
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,18 @@ def train(
     """
     from ddm_pyro.training import fit
 
+    if line.loss is None:
+        return
     file = model_file(folder, line)
     partial = file.with_suffix(".partial")
     patience = None if timeout is None else TRAINING_PATIENCE * timeout
     world = _build(registry, line)
     with stage("train", line.identities, registry, patience):
-        loss = make_loss(registry, line, world.target, world.process)
+        loss = make_loss(registry, line.loss, world.target, world.process)
         steps = line.train["steps"]
         file.parent.mkdir(parents=True, exist_ok=True)
+        if partial.exists() and read_tensors(partial) is None:
+            partial.unlink()  # damaged: better to train anew than to be refused for good
         start = time.perf_counter()
         result = fit(
             world.model,
@@ -79,6 +85,7 @@ def train(
             loss=loss,
             seed=line.train_seed,
             checkpoint=partial,
+            checkpoint_every=CHECKPOINT_EVERY,
             progress=(lambda done, _: report(done / steps)) if report else False,
             **line.train,
         )

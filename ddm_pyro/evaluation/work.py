@@ -13,7 +13,7 @@ from ddm_pyro.evaluation.cells import Cell, Line
 from ddm_pyro.evaluation.guard import Failure, Stopped, one_thread
 from ddm_pyro.evaluation.keys import Identity, namespace
 from ddm_pyro.evaluation.learning import train
-from ddm_pyro.evaluation.measuring import Row, run_cell
+from ddm_pyro.evaluation.measuring import Row, failed_row, run_cell
 from ddm_pyro.plugins import Manager, Registry
 
 #: Registries by the token of the evaluation that uses them: the parent's own, or a worker's copy of it.
@@ -66,6 +66,19 @@ class Task:
     def label(self) -> str:
         """For progress."""
         return self.cell.label if self.cell else f"training {self.line.target.id} {self.line.rate.id}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Which task of an evaluation this is, also after a journey to another process."""
+        return (self.line.train_key, *(self.cell.row_keys if self.cell else ()))
+
+    def failed_rows(self, failure: Failure) -> list[Row]:
+        """The rows that are missing, all failed for one reason; none for a training."""
+        if self.cell is None:
+            return []
+        return [
+            failed_row(self.cell, one, failure) for one in self.cell.metrics if self.cell.row_key(one) in self.wanted
+        ]
 
     @property
     def identities(self) -> tuple[Identity, ...]:

@@ -18,7 +18,7 @@ HERE = __name__
 
 @hookimpl
 def register_samplers(register):
-    for name in ("Construct", "Leave", "Step", "Shape", "Tokens", "Refuse", "ValueFault", "Missing", "Random"):
+    for name in ("Construct", "Leave", "Step", "Shape", "Tokens", "Refuse", "ValueFault", "Missing", "Random", "Crash"):
         register(SamplerSpec(name.lower(), factory=f"{HERE}:{name}"))
 
 @hookimpl
@@ -60,6 +60,11 @@ def __getattr__(name):
     class ValueFault(Base):
         def step(self, model, x, t, s):
             raise ValueError("a bug that looks like a refusal")
+
+    class Crash(Base):
+        def step(self, model, x, t, s):
+            import os
+            os._exit(9)
 
     class Refuse(Base):
         def step(self, model, x, t, s):
@@ -248,12 +253,14 @@ def test_a_bound_below_the_value_does_not_hold(install):
 
 
 @pytest.mark.slow
-def test_workers_load_plugins_by_themselves(install, core_rows):
+def test_workers_load_plugins_by_themselves_and_may_die(install, core_rows):
     registry = install(HOSTILE, "hostile")
-    rows = evaluate(with_core("hostile/step"), registry=registry, jobs=2).rows
-    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
+    rows = evaluate(with_core("hostile/step", "hostile/crash"), registry=registry, jobs=2).rows
+    assert [row["status"] for row in rows] == ["ok", "error", "error", "ok"]
     assert "ZeroDivisionError" in rows[1]["reason"]
-    assert values([rows[0], rows[2]]) == core_rows
+    assert "worker process ended" in rows[2]["reason"]
+    assert "hostile/crash" in rows[2]["reason"]
+    assert values([rows[0], rows[3]]) == core_rows
 
 
 def test_a_plugin_that_seeds_the_global_generator_changes_no_other_cell(install, core_rows):

@@ -139,6 +139,16 @@ def test_training_goes_on_where_it_stopped(tmp_path, trained):
     assert [path.suffix for path in (tmp_path / "cut/models").iterdir()] == [".safetensors"]
 
 
+def test_a_damaged_checkpoint_is_trained_anew(tmp_path, trained):
+    first = evaluate(trained(), out=tmp_path)
+    (model,) = (tmp_path / "models").iterdir()
+    model.rename(model.with_suffix(".partial"))
+    model.with_suffix(".partial").write_bytes(b"no checkpoint")
+    for file in (*(tmp_path / "samples").iterdir(), tmp_path / ROWS):
+        file.unlink()
+    assert values(evaluate(trained(), out=tmp_path).rows) == values(first.rows)
+
+
 def test_a_second_run_computes_nothing(mixed):
     folder, first = mixed
     size, events = (folder / ROWS).stat().st_size, []
