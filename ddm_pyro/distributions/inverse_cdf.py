@@ -15,9 +15,10 @@ def inverse_cdf(weights: Tensor, u: Tensor) -> Tensor:
     """The symbol whose slice of the cumulative weights holds ``u``: (..., A) and (...,) -> (...,) int64.
 
     ``weights`` broadcast against ``u``: many draws from one row sum it once. They are nonnegative, of any float type
-    and need not be normalised; a symbol of weight zero is never drawn. Sums run in float64: a float32 cumulative sum
-    over 50,000 symbols loses tails of mass 1e-4, and so does the float32 Gumbel trick (arXiv 2409.02908). Large
+    and need not be normalised; a symbol of weight zero is never drawn. Cumulative sums run in float64: in float32, over
+    50,000 symbols, they lose tails of mass 1e-4, and so does the float32 Gumbel trick (arXiv 2409.02908). Large
     alphabets use two levels: sums of about sqrt(A) blocks choose a block, then the inside of that one block is summed.
+    A block's own sum may be float32 when the weights are: that moves probabilities by a factor of 1 +- 1e-6, tails too.
 
     Example:
         >>> inverse_cdf(torch.tensor([0.0, 1.0, 3.0]), torch.tensor(0.2)).item()
@@ -28,18 +29,23 @@ def inverse_cdf(weights: Tensor, u: Tensor) -> Tensor:
         return _dense(weights, u)
     width = 2 ** round(math.log2(math.sqrt(size)))
     full = size // width
-    sums = weights[..., : full * width].unflatten(-1, (full, width)).sum(-1, dtype=torch.float64)
+    precision = torch.promote_types(weights.dtype, torch.float32)
+    sums = weights[..., : full * width].unflatten(-1, (full, width)).sum(-1, dtype=precision)
     if full * width < size:
-        rest = weights[..., full * width :].sum(-1, keepdim=True, dtype=torch.float64)
+        rest = weights[..., full * width :].sum(-1, keepdim=True, dtype=precision)
         sums = torch.cat([sums, rest], -1)
+    sums = sums.double()
     cdf = sums.cumsum(-1)
     block, threshold = _locate(cdf, u.unsqueeze(-1) * cdf[..., -1:])
-    offset = threshold - (cdf - sums).expand(*block.shape[:-1], -1).gather(-1, block)
+    sums, before = (each.expand(*block.shape[:-1], -1).gather(-1, block) for each in (sums, cdf - sums))
+    # As a share of its block: what rounding did to the block's sum must not fall on its last symbol.
+    share = ((threshold - before) / torch.where(sums > 0, sums, 1.0)).clamp(min=0.0)
     # The last block may be short: symbols past the end have weight zero and are never drawn.
     symbols = block * width + torch.arange(width, device=weights.device)
     inside = weights.expand(*block.shape[:-1], -1).gather(-1, symbols.clamp(max=size - 1))
     inside = torch.where(symbols < size, inside, 0.0)
-    within, _ = _locate(inside.cumsum(-1, dtype=torch.float64), offset.clamp(min=0.0))
+    inner = inside.cumsum(-1, dtype=torch.float64)
+    within, _ = _locate(inner, share * inner[..., -1:])
     return (block * width + within).squeeze(-1).clamp(max=size - 1)
 
 
