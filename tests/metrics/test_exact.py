@@ -18,6 +18,7 @@ from metrics.oracles import (
     tabular,
     tv_lp,
 )
+from naming import name_of
 
 from ddm_pyro.distributions import Tabular
 from ddm_pyro.metrics import (
@@ -73,8 +74,8 @@ def oracle(metric, space, p, q):
     return np.sqrt(max(0.0, (p - q) @ kernel @ (p - q)))
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("space", SPACES, ids=name_of)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 def test_value_and_witness_agree_with_the_definition(metric, space):
     rng = np.random.default_rng(7)
     for zeros in (0.0, 0.6):
@@ -93,8 +94,8 @@ def test_value_and_witness_agree_with_the_definition(metric, space):
         assert witness.osc <= 2 * metric.constant(space) + 1e-12
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
-@pytest.mark.parametrize("metric", [HammingWasserstein(), BoundedLipschitz()], ids=str)
+@pytest.mark.parametrize("space", SPACES, ids=name_of)
+@pytest.mark.parametrize("metric", [HammingWasserstein(), BoundedLipschitz()], ids=name_of)
 def test_transport_witnesses_are_lipschitz_everywhere_even_off_the_atoms(metric, space):
     rng = np.random.default_rng(3)
     everything, distance = space.enumerate(), hamming(space)
@@ -110,8 +111,8 @@ def test_transport_witnesses_are_lipschitz_everywhere_even_off_the_atoms(metric,
         assert value == pytest.approx(lipschitz_lp(space, whole_p, whole_q, metric.cap and metric.cap / 2), abs=2e-8)
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("space", SPACES, ids=name_of)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 def test_the_constant_is_half_the_largest_distance_of_two_dirac_laws(metric, space):
     everything, one = space.enumerate(), torch.eye(2, dtype=torch.float64)
     pairs = itertools.combinations(range(space.num_states), 2)

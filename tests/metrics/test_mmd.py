@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from metrics.oracles import draw, hamming, mmd_dense, random_pmf, tabular
+from naming import name_of
 
 from ddm_pyro.distributions import Samples
 from ddm_pyro.metrics import HammingMMD, KernelMMD
@@ -38,7 +39,7 @@ def pair_statistic(x, y, bandwidth):
     return within_x + within_y - 2 * np.mean([k(a, b) for a in x for b in y])
 
 
-@pytest.mark.parametrize("metric", VARIANTS, ids=str)
+@pytest.mark.parametrize("metric", VARIANTS, ids=name_of)
 def test_the_u_statistic_is_unbiased_over_all_samples_of_three_and_two_rows(metric):
     # A length of 2 leaves the subset estimator a single subset of two positions, so it has no noise of its own.
     space = StateSpace(2, 2)
@@ -60,7 +61,7 @@ def test_the_u_statistic_is_unbiased_over_all_samples_of_three_and_two_rows(metr
     assert mean == pytest.approx(mmd_dense(space, p, q, 1.5) ** 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", VARIANTS, ids=str)
+@pytest.mark.parametrize("metric", VARIANTS, ids=name_of)
 def test_samples_against_a_pmf_are_unbiased_too(metric):
     space = StateSpace(2, 2)
     states = space.enumerate()
@@ -72,7 +73,7 @@ def test_samples_against_a_pmf_are_unbiased_too(metric):
     assert mean == pytest.approx(mmd_dense(space, p, q, 1.5) ** 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("space", [StateSpace(3, 4), StateSpace((2, 3, 5, 2), 4), StateSpace(2, 1)], ids=str)
+@pytest.mark.parametrize("space", [StateSpace(3, 4), StateSpace((2, 3, 5, 2), 4), StateSpace(2, 1)], ids=name_of)
 def test_all_routes_give_the_statistic_of_the_definition(space):
     rng = np.random.default_rng(3)
     p, q = random_pmf(rng, space.num_states), random_pmf(rng, space.num_states)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from metrics.oracles import draw, random_pmf, tabular
+from naming import name_of
 from scipy.stats import binom
 
 from ddm_pyro.distributions import Samples
@@ -46,7 +47,7 @@ def pair():
     return space, p, 0.4 * p + 0.6 * random_pmf(rng, 18, 0.2)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 @pytest.mark.parametrize("known", ["none", "p", "q"])
 def test_limits_hold_far_more_often_than_promised(metric, known, pair):
     space, p, q = pair
@@ -64,7 +65,7 @@ def test_limits_hold_far_more_often_than_promised(metric, known, pair):
     assert inside >= runs - 8
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 def test_limits_close_on_the_truth(metric, pair):
     space, p, q = pair
     rng = np.random.default_rng(2)
@@ -77,7 +78,7 @@ def test_limits_close_on_the_truth(metric, pair):
     assert estimate.lcb > 0.0
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 def test_the_plug_in_value_is_that_of_the_empirical_laws(metric, pair):
     space, p, q = pair
     rng = np.random.default_rng(3)
@@ -89,7 +90,7 @@ def test_the_plug_in_value_is_that_of_the_empirical_laws(metric, pair):
     assert estimate.ucb == pytest.approx(min(2 * metric.constant(space), plug_in + eps))
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("metric", METRICS, ids=name_of)
 def test_a_seed_fixes_everything_and_the_global_generator_stays(metric, pair):
     space, p, q = pair
     rng = np.random.default_rng(4)
@@ -103,7 +104,7 @@ def test_a_seed_fixes_everything_and_the_global_generator_stays(metric, pair):
     assert first.null_mean != other.null_mean
 
 
-@pytest.mark.parametrize("metric", [TotalVariation(), HammingWasserstein(), HammingMMD(2.0)], ids=str)
+@pytest.mark.parametrize("metric", [TotalVariation(), HammingWasserstein(), HammingMMD(2.0)], ids=name_of)
 def test_the_noise_floor_is_the_mean_value_under_equal_laws(metric, pair):
     space, p, _ = pair
     rng = np.random.default_rng(6)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from naming import name_of
 
 import ddm_pyro as ddm
 from ddm_pyro.parameterizations import MaskPredictor
@@ -27,7 +28,7 @@ COSINE = ddm.ForwardProcess(Masked(3), Cosine(), length=3)
         (TauLeaping(), lambda mean: 1 - math.exp(-mean)),
         (TauLeaping("reject"), lambda mean: mean * math.exp(-mean)),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_hazard_plan(sampler, leave):
     times, x = torch.linspace(1, 0, 5, dtype=torch.float64), torch.full((2, 3), 3)
@@ -59,7 +60,7 @@ def test_hazard_plan(sampler, leave):
         (KUnmask((1, 3)), [True] * 4, (1, 3)),
         (KUnmask((2, 1)), [True, True, False, True], (2, 1)),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_order_plan_is_uniform_on_the_ways_to_fill_the_blocks(sampler, masks, sizes):
     process = ddm.ForwardProcess(Masked(3), Linear(), length=4)
