@@ -1,4 +1,4 @@
-"""What surrounds a cell: one thread, a clock, and a sentence for whatever goes wrong."""
+"""What surrounds a cell: a clock, and a sentence for whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import ddm_pyro
 from ddm_pyro.evaluation.errors import CellTimeout, NotApplicable
@@ -159,14 +157,3 @@ def clock(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread, restored afterwards: sums in float32 depend on how many threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ddm_pyro.evaluation.cells import Cell, Line
-from ddm_pyro.evaluation.guard import Failure, Stopped, one_thread
+from ddm_pyro.evaluation.guard import Failure, Stopped
 from ddm_pyro.evaluation.keys import Identity, namespace
 from ddm_pyro.evaluation.learning import train
 from ddm_pyro.evaluation.measuring import Row, failed_row, run_cell
+from ddm_pyro.evaluation.threads import one_thread
 from ddm_pyro.plugins import Manager, Registry
 
 #: Registries by the token of the evaluation that uses them: the parent's own, or a worker's copy of it.

@@ -304,3 +304,11 @@ def test_meta_and_results(mixed):
     tv = results.where(metric="core/tv", sampler="core/gillespie")
     assert [row["steps"] for row in tv] == [2, 3]
     assert default_registry().resolve("metrics", "tv") == "core/tv"
+
+
+@pytest.mark.slow
+def test_matrix_products_are_the_same_in_a_worker(plan):
+    # Large enough for the BLAS of NumPy to share a product among threads, here but not in a worker.
+    chain = {"id": "core/potts-chain", "num_states": 3, "length": 20, "coupling": 1.0}
+    large = plan(target=chain, samples=600, metrics=[{"id": "core/mmd-hamming", "bandwidth": 8.0}])
+    assert values(evaluate(large).rows) == values(evaluate(large, jobs=2).rows)
