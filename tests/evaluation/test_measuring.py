@@ -81,6 +81,12 @@ def test_the_floor_is_the_same_for_every_cell_and_of_the_same_size(plan, tmp_pat
     assert 0.3 < first["floor"] / first["null_mean"] < 3.0
 
 
+def test_every_metric_has_its_floor_from_the_same_reference_rows(plan):
+    metrics = [{"id": "core/position-tv", "reduce": how} for how in ("sum", "mean")]
+    total, mean = evaluate(plan(target=LONG, samples=200, metrics=metrics)).rows
+    assert total["floor"] == pytest.approx(16 * mean["floor"], rel=1e-12)
+
+
 def test_the_floor_of_a_data_set_is_train_against_test(plan):
     digits = plan(target="core/digits", parameterization="core/x0", network={"kind": "mlp", "width": 4, "depth": 1},
                   loss="core/nelbo", train={"steps": 1}, samples=200, metrics=["core/position-tv"])  # fmt: skip
