@@ -164,10 +164,7 @@ class StateSpace:
         inside = x >= 0
         if self.sizes is None:
             return inside.all(-1)
-        if isinstance(self.sizes, int):
-            inside = inside & (x < self.sizes)
-        else:
-            inside = inside & (x < self.sizes_on.on(x.device))
+        inside = inside & (x < (self.sizes if isinstance(self.sizes, int) else self.sizes_on.on(x.device)))
         if self.mask is not None:
             inside = inside | self.is_mask(x)
         return inside.all(-1)

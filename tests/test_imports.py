@@ -89,7 +89,8 @@ import torch, pyro, warnings
 def state():
     d = torch.distributions.Distribution
     return (d._validate_args, torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
-            torch.get_num_threads(), torch.random.get_rng_state().sum().item(), pyro.settings.get(), len(warnings.filters))
+            torch.get_num_threads(), torch.random.get_rng_state().sum().item(), pyro.settings.get(),
+            len(warnings.filters))
 before = state()
 import ddm_pyro
 for name in ddm_pyro.__all__:

@@ -80,7 +80,7 @@ def train(
         result = fit(
             model,
             target,
-            loss=make_loss(registry, line, target, process),
+            loss=make_loss(registry, identify("losses", loss, "--loss"), target, process),
             seed=line.train_seed,
             checkpoint=partial,
             device=device,

@@ -96,7 +96,7 @@ def test_a_step_never_waits(sampler, rate, head):
         (samplers.Ancestral(), "masked", "mask-predictor", 70),
         (samplers.Euler(), "masked", "mask-predictor", 70),
         (samplers.Euler(), "uniform", "score", 70),
-        (samplers.FirstHitting(2), "masked", "mask-predictor", 55),
+        (samplers.FirstHitting(2), "masked", "mask-predictor", 60),
     ],
 )
 def test_kernels_of_the_common_steps_stay_few(sampler, rate, head, most):
@@ -116,7 +116,7 @@ def test_a_planned_step_at_fixed_shapes_never_waits(clock):
     drawn = (plan == 0) & (x == VOCAB)
     assert (y[drawn] < VOCAB).all()
     assert (y[~drawn] == x[~drawn]).all()
-    assert watch.launches <= 55
+    assert watch.launches <= 60
 
 
 def test_preparing_a_plan_off_the_host_does_not_split_it():

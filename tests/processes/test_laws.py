@@ -10,6 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pairs import PROCESSES, SCHEDULES, pair
 
+from ddm_pyro import ForwardProcess
+from ddm_pyro.rates import Dense, Masked
+
 NAMES = st.sampled_from(sorted(PROCESSES))
 SCHEDULE = st.sampled_from(sorted(SCHEDULES))
 INNER = st.floats(0.01, 0.99)
@@ -153,3 +156,24 @@ def test_push_of_a_pmf(name):
     kernels = oracle.kernels(0.2, 0.9)
     expected = p @ brute.reduce(np.kron, kernels)
     np.testing.assert_allclose(process.push(torch.from_numpy(p), 0.2, 0.9).numpy(), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_rates_where_nothing_survives_are_infinite_or_zero_but_never_nan(name):
+    process, oracle = pair(name, "linear")
+    x = draw_states(process.space, (6,), 2)
+    one, half = torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    for rates in (process.out_rates, process.in_rates):
+        assert torch.equal(rates(x, one), torch.where(rates(x, half) > 0, torch.inf, 0.0).double())
+
+
+def test_the_prior_of_a_mask_given_as_a_matrix_is_all_masks():
+    class Slow(Dense):
+        has_mask = True
+
+        def __init__(self):
+            super().__init__([[-1.0, 0.4, 0.6], [0.0, -1.0, 1.0], [0.0, 0.0, 0.0]])
+            self.vocab_size = 2
+
+    process = ForwardProcess([Slow(), Masked(3)], SCHEDULES["linear"])
+    assert torch.equal(process.prior().sample((3,)), torch.full((3, 2), 3))
