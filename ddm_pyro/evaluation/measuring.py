@@ -47,7 +47,7 @@ class Bench:
                     self.drawn.law,
                     self.reference,
                     n=cell.samples,
-                    seed=self._seed("metric", identity),
+                    seed=self._seed("metric"),
                     confidence=cell.confidence,
                 )
             )
@@ -68,16 +68,15 @@ class Bench:
             return float(known["floor"])
         p = self.reference
         if n is not None:
-            p = reference_sample(self.world.target, n, self._seed("reference", identity))
-        estimate = checked(metric(p, self.reference, n=n, seed=self._seed("floor", identity)))
+            p = reference_sample(self.world.target, n, self._seed("reference"))
+        estimate = checked(metric(p, self.reference, n=n, seed=self._seed("floor")))
         write_json(file, {"floor": estimate.value, "n": estimate.n, "target": line.target.id, "metric": identity.id})
         return estimate.value
 
-    def _seed(self, use: str, identity: Identity) -> int:
+    def _seed(self, use: str) -> int:
+        # No metric in it: whatever is drawn of the target is the same for all of them.
         line = self.cell.line
-        # The reference sample is the same for every metric.
-        axes = [] if use == "reference" else identity.axes
-        return seed_of(line.seed, use, line.repetition, line.target.axes, axes)
+        return seed_of(line.seed, use, line.repetition, line.target.axes)
 
 
 def checked(estimate: Any) -> Estimate:
