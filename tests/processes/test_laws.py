@@ -6,6 +6,7 @@ import brute
 import numpy as np
 import pytest
 import torch
+from exactness import assert_draws_follow
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pairs import PROCESSES, SCHEDULES, pair
@@ -113,11 +114,9 @@ def test_both_ends_of_time(name, schedule):
 @pytest.mark.parametrize("name", PROCESSES)
 def test_draws_follow_marginal_and_bridge(name):
     process, _ = pair(name, "cosine")
-    from exactness import assert_draws_follow
-
-    states, torch_seed = process.space.enumerate(), 11
+    states = process.space.enumerate()
     x0 = process.space.data.unindex(torch.tensor(process.space.data.num_states - 1))
-    torch.manual_seed(torch_seed)
+    torch.manual_seed(11)
     marginal = process.marginal(x0, 0.45)
     xt = marginal.sample()
     bridge = process.bridge(x0, xt, 0.2, 0.45)
@@ -160,7 +159,7 @@ def test_push_of_a_pmf(name):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_rates_where_nothing_survives_are_infinite_or_zero_but_never_nan(name):
-    process, oracle = pair(name, "linear")
+    process, _ = pair(name, "linear")
     x = draw_states(process.space, (6,), 2)
     one, half = torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
     for rates in (process.out_rates, process.in_rates):

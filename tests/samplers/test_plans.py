@@ -78,8 +78,6 @@ def test_order_plan_is_uniform_on_the_ways_to_fill_the_blocks(sampler, masks, si
     torch.manual_seed(0)
     drawn = plan.sample((4000,))[:, 0]
     index = (drawn * (steps + 1) ** torch.arange(3, -1, -1)).sum(-1)
-    from exactness import assert_draws_follow
-
     assert_draws_follow(index.unsqueeze(-1), expected, (len(values),))
 
 
