@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from exactness import assert_draws_follow
 from naming import name_of
 
 import ddm_pyro as ddm
