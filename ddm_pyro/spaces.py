@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from numbers import Integral
 from operator import mul
 
 import torch
@@ -45,7 +46,9 @@ class StateSpace:
     mask: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.sizes, Sequence):
+        if isinstance(self.sizes, Integral):
+            object.__setattr__(self, "sizes", int(self.sizes))
+        elif isinstance(self.sizes, Sequence):
             sizes = tuple(int(size) for size in self.sizes)
             if len(sizes) != self.length:
                 raise ValueError(
