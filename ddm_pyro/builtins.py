@@ -70,6 +70,7 @@ def register_losses(register: Register) -> None:
     register(LossSpec("score-entropy", factory=f"{home}:ScoreEntropy", summary="score entropy of the ratio score"))
     register(LossSpec("score-matching", factory=f"{home}:ScoreMatching", summary="squared error of the ratio score"))
     register(LossSpec("generalized-kl", factory=f"{home}:GeneralizedKL", summary="generalised KL of mixture paths"))
+    register(LossSpec("discrete-nelbo", factory=f"{home}:DiscreteNELBO", summary="bound of a sampler's own N steps"))
     register(LossSpec("cross-entropy", factory=f"{home}:CrossEntropy", summary="-log p(x_0 | x_t), unweighted"))
 
 
@@ -142,6 +143,14 @@ def register_targets(register: Register) -> None:
             factory=f"{home}:Digits",
             summary="1797 real 8 x 8 images of handwritten digits, 17 grey levels",
             reference="UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
+        )
+    )
+    register(
+        TargetSpec(
+            "file",
+            factory=f"{home}:File",
+            summary="your own data: a .npy, .csv, .tsv or .txt file",
+            capabilities={"reads-path"},
         )
     )
     register(

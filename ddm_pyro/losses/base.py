@@ -32,6 +32,10 @@ class Loss(ABC):
     def minimizer(self) -> str:
         """What the objective is minimised by, in words."""
 
+    def noise_time(self, u: Tensor) -> Tensor:
+        """The time at which x_t is drawn for u ~ U(0, 1): u itself, or a time of the loss's own grid, (...,)."""
+        return u
+
     @abstractmethod
     def __call__(self, model: Parameterization, x0: Tensor, xt: Tensor, t: Any) -> Tensor:
         """The integrand at one time a row.

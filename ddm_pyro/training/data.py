@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro import random
+from ddm_pyro.losses import Loss
 from ddm_pyro.processes import Process
 from ddm_pyro.spaces import StateSpace
 from ddm_pyro.training.archive import digest_of
@@ -64,8 +65,11 @@ def open_data(data: Any, process: Process, device: torch.device) -> Source:
     return Source(None, data, f"{type(data).__name__} {digest_of(probe)}")
 
 
-def draw_batch(source: Source, process: Process, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """x_0, x_t and t of a batch, t stratified: one time in each of ``size`` equal slices of [0, 1)."""
+def draw_batch(
+    source: Source, process: Process, size: int, device: torch.device, loss: Loss | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_0, x_t and t of a batch, t stratified over ``size`` equal slices of [0, 1) and moved to the loss's grid."""
     x0 = source.draw(size, device)
     t = (torch.arange(size, device=device) + random.uniform((size,), device)) / size
+    t = t if loss is None else loss.noise_time(t)
     return x0, process.marginal(x0, t, validate_args=False).sample(), t

@@ -61,7 +61,7 @@ class Run:
         size, seed = self.settings.batch_size, self.settings.seed
         self.optimizer.zero_grad(set_to_none=True)
         with random.indexed(seed, range(self.done * size, (self.done + 1) * size), self.device):
-            x0, xt, t = draw_batch(self.source, self.model.process, size, self.device)
+            x0, xt, t = draw_batch(self.source, self.model.process, size, self.device, self.loss)
             with self._precision():
                 value = self.loss(self.model, x0, xt, t).mean()
             # Per token, so that grad_clip means the same at every length.

@@ -11,13 +11,14 @@ from loss_worlds import Tilted, world
 from ddm_pyro import losses
 
 T = 0.35
+BOTH = ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching")
+OF_POSTERIORS = ("CrossEntropy", "GeneralizedKL", "DiscreteNELBO")
 CASES = [
     (kind, primary, name)
     for kind in ("uniform", "masked", "rank-one", "dense")
     for primary in ("x0", "score")
-    for name in ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching", "CrossEntropy", "GeneralizedKL")
-    if not (name in ("CrossEntropy", "GeneralizedKL") and primary == "score")
-    and not (name == "GeneralizedKL" and kind == "dense")
+    for name in (*BOTH, *OF_POSTERIORS)
+    if not (name in OF_POSTERIORS and primary == "score") and not (name == "GeneralizedKL" and kind == "dense")
 ]
 
 
@@ -26,6 +27,8 @@ def make(name, exact):
         return losses.ScoreEntropy("explicit", exact=exact)
     if name == "matching":
         return losses.ScoreMatching("explicit", exact=exact)
+    if name == "DiscreteNELBO":
+        return losses.DiscreteNELBO(times=(1.0, T, 0.1, 0.0))
     return getattr(losses, name)()
 
 
