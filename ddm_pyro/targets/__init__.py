@@ -1,8 +1,10 @@
 """Laws to learn and to be judged on: distributions with a space, an entropy, a pmf and an exact denoiser."""
 
 from ddm_pyro.targets.base import Target as Target
+from ddm_pyro.targets.columns import Column as Column
 from ddm_pyro.targets.data_set import DataSet as DataSet
 from ddm_pyro.targets.digits import Digits as Digits
+from ddm_pyro.targets.file import File as File
 from ddm_pyro.targets.ising_grid import IsingGrid as IsingGrid
 from ddm_pyro.targets.markov_chain import MarkovChain as MarkovChain
 from ddm_pyro.targets.potts_chain import PottsChain as PottsChain
