@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddm_pyro.losses.base import Loss, aligned_time
 from ddm_pyro.losses.divergence import divergence, log_score, reverse_divergence, weighted_sum
+from ddm_pyro.losses.implicit import implicit_score_entropy
 from ddm_pyro.losses.masked import reveal_rate
 from ddm_pyro.losses.nelbo import NELBO
 from ddm_pyro.parameterizations import Parameterization
@@ -22,14 +23,16 @@ class ScoreEntropy(Loss):
     ``kind="denoising"``: r = q(y | x_0)/q(x_t | x_0), whose mean given x_t is the score. With K(r) kept, this is the
     integrand of the bound, equal to ``NELBO``. ``kind="explicit"``: r is the score of ``exact``; the integral over
     t ~ U(0, 1) is the path-space KL between the true and the learned reverse process (apart from their starts), 0 at
-    the truth, and differs from the denoising one by a constant.
+    the truth, and differs from the denoising one by a constant. ``kind="implicit"`` does so too and needs neither x0
+    nor the exact score: sum_y R_t[y, x_t] s(x_t, y) - R_t[x_t, y] log s(y, x_t), for 0 < t < 1, at the price of a
+    network row for every y that x_t can jump to (and of waiting for the device to count them).
 
     Args:
-        kind: "denoising" or "explicit".
+        kind: "denoising", "explicit" or "implicit".
         exact: the exact model, for "explicit" only.
 
     Raises:
-        ValueError: another kind, or "explicit" without ``exact``, or "denoising" with it.
+        ValueError: another kind, or "explicit" without ``exact``, or another one with it.
 
     Example:
         >>> from ddm_pyro.targets import Product
@@ -41,7 +44,7 @@ class ScoreEntropy(Loss):
         (0.0, True)
     """
 
-    kind: Literal["denoising", "explicit"] = "denoising"
+    kind: Literal["denoising", "explicit", "implicit"] = "denoising"
     exact: Parameterization | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class ScoreEntropy(Loss):
 
     @property
     def is_bound(self) -> bool:
-        """True for the denoising kind; the explicit one lacks the entropy of the data."""
+        """True for the denoising kind; the others differ from it by a constant."""
         return self.kind == "denoising"
 
     @property
@@ -59,6 +62,8 @@ class ScoreEntropy(Loss):
 
     def __call__(self, model: Parameterization, x0: Tensor, xt: Tensor, t: Any) -> Tensor:
         """The integrand, (...,)."""
+        if self.kind == "implicit":
+            return implicit_score_entropy(model, xt, aligned_time(model, x0, xt, t))
         if self.exact is None:
             return NELBO()(model, x0, xt, t)
         time = aligned_time(model, x0, xt, t)
@@ -78,9 +83,9 @@ class ScoreEntropy(Loss):
 
 def check_kind(kind: str, exact: Parameterization | None, name: str) -> None:
     """Raise ValueError unless the kind is known and ``exact`` is given exactly when it is used."""
-    if kind not in ("denoising", "explicit"):
-        raise ValueError(f"kind={kind!r} must be 'denoising' or 'explicit'.")
+    if kind not in ("denoising", "explicit", "implicit"):
+        raise ValueError(f"kind={kind!r} must be 'denoising', 'explicit' or 'implicit'.")
     if kind == "explicit" and not isinstance(exact, Parameterization):
         raise ValueError(f"{name}('explicit') needs exact=, the exact model, such as target.denoiser(process).")
-    if kind == "denoising" and exact is not None:
-        raise ValueError(f"{name}('denoising') compares with x0 and takes no exact=; use kind='explicit'.")
+    if kind != "explicit" and exact is not None:
+        raise ValueError(f"{name}({kind!r}) does not know the exact model and takes no exact=; use kind='explicit'.")

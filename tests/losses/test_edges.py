@@ -147,8 +147,8 @@ def test_bad_arguments_are_quoted():
     with pytest.raises(ValueError, match="refreshed from one law"):
         losses.GeneralizedKL()(model_of(rates.Dense(ASYMMETRIC), schedules.Linear()), x, x, 0.5)
     for loss in (losses.ScoreEntropy, losses.ScoreMatching):
-        with pytest.raises(ValueError, match="kind='implicit'"):
-            loss("implicit")
+        with pytest.raises(ValueError, match="kind='implict'"):
+            loss("implict")
         with pytest.raises(ValueError, match="needs exact="):
             loss("explicit")
         with pytest.raises(ValueError, match="takes no exact="):

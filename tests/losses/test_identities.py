@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -90,18 +92,49 @@ def test_the_constants_between_kinds_of_the_theory_notes():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("primary", ["x0", "score"])
-def test_denoising_and_explicit_differ_by_a_constant(kind, primary):
+def test_kinds_differ_by_a_constant(kind, primary):
     small = world(kind, "geometric")
     space = small.process.space
     torch.manual_seed(1)
-    for name in (losses.ScoreEntropy, losses.ScoreMatching):
+    for name, other in itertools.product((losses.ScoreEntropy, losses.ScoreMatching), ("denoising", "implicit")):
         gaps = []
         for scale in (0.0, 0.3, 1.0):
             shape = (space.num_states, space.length, space.vocab_size if primary == "x0" else space.num_symbols)
             model = Tilted(small.exact, primary, scale * torch.randn(shape, dtype=torch.float64))
-            denoising = small.mean(name(), model, 0.4)
-            gaps.append(float(denoising - small.mean(name("explicit", exact=small.exact), model, 0.4)))
+            value = small.mean(name(other), model, 0.4)
+            gaps.append(float(value - small.mean(name("explicit", exact=small.exact), model, 0.4)))
         assert gaps[1:] == pytest.approx(gaps[:1] * 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("kind", ["uniform", "masked"])
+def test_the_implicit_kinds_lack_the_moments_of_the_true_ratios(kind, schedule):
+    """explicit - implicit = E sum_y R[y, x] K(r), and E sum_y R[y, x] r^2, whatever the model."""
+    small, t = world(kind, schedule, (3, 2) if kind == "uniform" else (2, 2)), 0.3
+    torch.manual_seed(2)
+    model = Tilted(small.exact, theta=torch.randn(Tilted(small.exact).theta.shape, dtype=torch.float64))
+    p = small.pmf.ravel() @ small.kernel(t)
+    width = [len(matrix) for matrix in small.matrices]
+    states = oracles.sequences(width)
+    pace = float(small.process.schedule.rate(t))
+    entropy = squares = 0.0
+    for x, y in itertools.permutations(range(len(states)), 2):
+        differing = np.flatnonzero(states[x] != states[y])
+        if len(differing) == 1 and p[x] > 0:
+            at = differing[0]
+            rate, r = pace * small.matrices[at][states[y, at], states[x, at]], p[y] / p[x]
+            entropy += p[x] * rate * r * (np.log(r) - 1) if rate * r > 0 else 0.0
+            squares += p[x] * rate * r**2
+    for name, expected in ((losses.ScoreEntropy, entropy), (losses.ScoreMatching, squares)):
+        explicit = small.mean(name("explicit", exact=small.exact), model, t)
+        assert float(explicit - small.mean(name("implicit"), model, t)) == pytest.approx(expected, rel=1e-9, abs=1e-11)
+
+
+def test_the_implicit_constant_of_the_theory_notes():
+    small = world("uniform", "constant", (3, 3, 3), oracles.hash_pmf(3, 3))
+    explicit = small.mean(losses.ScoreEntropy("explicit", exact=small.exact), small.exact, 0.5 / 8) / 8
+    implicit = small.mean(losses.ScoreEntropy("implicit"), small.exact, 0.5 / 8) / 8
+    assert float(implicit - explicit) == pytest.approx(1.95262, abs=5e-6)
 
 
 def test_masked_explicit_entropy_is_the_likelihood_gap():

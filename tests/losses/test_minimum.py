@@ -11,7 +11,7 @@ from loss_worlds import Tilted, world
 from ddm_pyro import losses
 
 T = 0.35
-BOTH = ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching")
+BOTH = ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching", "implicit", "implicit matching")
 OF_POSTERIORS = ("CrossEntropy", "GeneralizedKL", "DiscreteNELBO")
 CASES = [
     (kind, primary, name)
@@ -27,6 +27,8 @@ def make(name, exact):
         return losses.ScoreEntropy("explicit", exact=exact)
     if name == "matching":
         return losses.ScoreMatching("explicit", exact=exact)
+    if name.startswith("implicit"):
+        return (losses.ScoreMatching if name.endswith("matching") else losses.ScoreEntropy)("implicit")
     if name == "DiscreteNELBO":
         return losses.DiscreteNELBO(times=(1.0, T, 0.1, 0.0))
     return getattr(losses, name)()
@@ -89,7 +91,8 @@ def test_rows_do_not_see_each_other():
     small = world("masked", "cosine", (3, 3, 3), oracles.hash_pmf(3, 3))
     x0, xt, _ = small.pairs(T)
     t = torch.linspace(0.1, 0.9, len(x0))
-    for loss in (losses.NELBO(), losses.CrossEntropy(), losses.ScoreMatching()):
+    implicit = [losses.ScoreEntropy("implicit"), losses.ScoreMatching("implicit")]
+    for loss in (losses.NELBO(), losses.CrossEntropy(), losses.ScoreMatching(), *implicit):
         whole = loss(small.exact, x0, xt, t)
         parts = torch.cat([loss(small.exact, x0[i::7], xt[i::7], t[i::7]) for i in range(7)])
         order = torch.cat([torch.arange(len(x0))[i::7] for i in range(7)])
@@ -97,3 +100,6 @@ def test_rows_do_not_see_each_other():
         shaped = loss(small.exact, x0[:6].reshape(2, 3, 3), xt[:6].reshape(2, 3, 3), t[:6].reshape(2, 3))
         torch.testing.assert_close(shaped.flatten(), whole[:6], rtol=1e-12, atol=0)
         torch.testing.assert_close(loss(small.exact, x0[0], xt[0], t[0]), whole[0], rtol=1e-12, atol=0)
+    masks = torch.full((2, 3), 3)
+    for loss in implicit:  # nothing to jump to
+        assert bool(loss(small.exact, x0[:2], masks, t[:2]).isfinite().all())
