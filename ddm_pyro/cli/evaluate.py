@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddm_pyro.cli.failures import ERROR_ROWS, VIOLATED, Interrupted
+from ddm_pyro.cli.failures import ERROR_ROWS, VIOLATED, Interrupted, Refused
 from ddm_pyro.cli.options import as_json, common
 from ddm_pyro.cli.output import console, echo_json, note
+from ddm_pyro.cli.references import identify, parse_source
 
 if TYPE_CHECKING:
     from ddm_pyro.evaluation import Plan
@@ -22,6 +23,7 @@ RUNS = "runs"
 
 @click.command()
 @click.argument("plan", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--target", metavar="TARGET_OR_FILE", help="Instead of a plan: learn this, such as my.csv.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of the run, instead of runs/NAME-HASH."
 )
@@ -34,11 +36,20 @@ RUNS = "runs"
 @as_json
 @common
 def evaluate(
-    plan: Path | None, out: Path | None, jobs: int, seed: int | None, force: bool, allow_errors: bool, json: bool
+    plan: Path | None,
+    target: str | None,
+    out: Path | None,
+    jobs: int,
+    seed: int | None,
+    force: bool,
+    allow_errors: bool,
+    json: bool,
 ) -> int:
     """Run a plan, or the built-in one, and report on it.
 
-    The built-in plan judges samplers on real digits, real text and laws that are known exactly.
+    The built-in plan judges samplers on real digits, real text and laws that are known exactly. With --target, a
+    small plan trains a masked model on a file (.npy, .csv, .tsv, .txt; 'my.csv{missing="drop"}') or on a target by id,
+    and judges a few samplers against its rows.
 
     The run goes to runs/NAME-HASH, where HASH stands for the plan's content and seed: the same command goes on where
     an interrupted one stopped, and a changed plan gets a directory of its own.
@@ -54,7 +65,12 @@ def evaluate(
     from ddm_pyro.report import HtmlReport, Run, print_run
     from ddm_pyro.report.problems import counts, violations_of
 
-    chosen = Plan.default() if plan is None else Plan.load(plan)
+    if target is not None:
+        if plan is not None:
+            raise Refused(f"Give a plan ({str(plan)!r}) or --target, not both; a plan names its targets itself.")
+        chosen = _plan_for(target)
+    else:
+        chosen = Plan.default() if plan is None else Plan.load(plan)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     directory = out or Path(RUNS) / directory_name(chosen)
@@ -90,6 +106,20 @@ def evaluate(
     else:
         print_run(run, console(), report=str(page))
     return code
+
+
+def _plan_for(source: str) -> Plan:
+    """The small plan on a target or file."""
+    from ddm_pyro.evaluation import Plan, Ref
+    from ddm_pyro.plugins import default_registry
+
+    id, params = parse_source(source)
+    identify("targets", (id, params), "The target")
+    built = default_registry().create("targets", id, **params)
+    if dropped := getattr(built, "dropped", 0):
+        note(f"{dropped} rows with missing values are left out.")
+    name = Path(params["path"]).stem if "path" in params else id.rpartition("/")[2]
+    return Plan.for_target(Ref(id, params), built.space.length, name)
 
 
 def directory_name(plan: Plan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,6 +50,24 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
         return found[1], tomllib.loads(f"params = {found[2] or '{}'}")["params"]
     except ValueError:
         raise ValueError(f"{text!r} is not read; write an id, or 'id{{name=value, other=\"text\"}}'.") from None
+
+
+def parse_source(text: str) -> tuple[str, dict[str, Any]]:
+    """A target's id and parameters, or those of a file of data: ``my.csv``, ``'my.csv{missing="drop"}'``.
+
+    Raises:
+        ValueError: braces that hold no TOML table.
+
+    Example:
+        >>> parse_source("my.csv{bins=8}"), parse_source("core/digits")
+        (('core/file', {'path': 'my.csv', 'bins': 8}), ('core/digits', {}))
+    """
+    from ddm_pyro.targets.file import FORMATS
+
+    name, params = parse(text)
+    if Path(name).suffix.lower() in FORMATS or Path(name).is_file():
+        return "core/file", {"path": name, **params}
+    return name, params
 
 
 def identify(kind: str, component: tuple[str, dict[str, Any]], what: str) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def sample(
 ) -> None:
     """Draw sequences from a model that ddm-pyro train wrote.
 
-    Text is written as text where the model's target can read it, other sequences as tokens with spaces between them.
+    Text is written as text where the model's target can read it, rows of a .csv or .tsv file with commas, other
+    sequences as tokens with spaces between them.
     """
     from ddm_pyro.evaluation import Ref
     from ddm_pyro.evaluation.validation import fixes_steps
@@ -74,15 +76,28 @@ def sample(
 
 
 def _lines(x: Tensor, meta: Any) -> list[str]:
-    """One line a sequence: as the target of the training reads it, else its tokens."""
+    """One line a sequence: as the file or target of the training reads it, else its tokens."""
     from ddm_pyro.plugins import default_registry
 
+    reading: Any = meta.get("reading") if isinstance(meta, dict) else None
+    if reading:
+        return [_line(row, reading) for row in x.tolist()]
     target: Any = meta.get("target") if isinstance(meta, dict) else None
     try:
         law = default_registry().create("targets", target["id"], **target["params"])
         return [str(text) for text in law.decode(x)]
     except Exception:  # a target that is not installed here, or reads no text
         return [" ".join(str(token) for token in row) for row in x.tolist()]
+
+
+def _line(tokens: list[int], reading: dict[str, Any]) -> str:
+    """A row of a table, as in a file with commas, or a text with its line ends written \\n."""
+    if "alphabet" in reading:
+        return "".join(reading["alphabet"][token] for token in tokens).replace("\n", "\\n")
+    stream = io.StringIO()
+    cells = [column["labels"][token] for column, token in zip(reading["columns"], tokens, strict=True)]
+    csv.writer(stream, lineterminator="").writerow(cells)
+    return stream.getvalue()
 
 
 def _npy(x: Tensor) -> bytes:

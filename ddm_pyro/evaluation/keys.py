@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ddm_pyro.evaluation.errors import PlanError
 from ddm_pyro.evaluation.plan import Ref
 from ddm_pyro.plugins import BrokenPluginError, Registry
 from ddm_pyro.random import derive_seed
@@ -16,6 +19,8 @@ from ddm_pyro.random import derive_seed
 SCHEMA_VERSION = 1
 #: Hex digits of sha256 that make a key.
 KEY_DIGITS = 32
+#: Capability of components whose results depend on what the file named by their parameter ``path`` holds.
+READS_PATH = "reads-path"
 
 
 def canonical(value: Any) -> str:
@@ -55,6 +60,7 @@ class Identity:
         dist: distribution and version.
         problem: sentence of the broken plugin, or empty.
         disabled: whether the plugin was switched off rather than broken.
+        content: hash of the file that the component reads (capability "reads-path"), or empty.
     """
 
     kind: str
@@ -64,16 +70,18 @@ class Identity:
     dist: str | None = None
     problem: str = ""
     disabled: bool = False
+    content: str = ""
 
     @classmethod
     def of(cls, registry: Registry, kind: str, ref: Ref) -> Identity:
-        """Look a component up without importing it."""
+        """Look a component up without importing it; PlanError when the file it reads is not there."""
         try:
             component = registry.component(kind, ref.id)
         except BrokenPluginError as error:
             return cls(kind, ref.id, ref.params, problem=str(error), disabled=is_disabled(registry, ref.id))
         dist = component.plugin.provider if component.plugin.dist else None
-        return cls(kind, component.id, ref.params, component.spec.version, dist)
+        content = content_of(ref.params.get("path")) if READS_PATH in component.spec.capabilities else ""
+        return cls(kind, component.id, ref.params, component.spec.version, dist, content=content)
 
     @property
     def axes(self) -> list[Any]:
@@ -83,7 +91,22 @@ class Identity:
     @property
     def inputs(self) -> list[Any]:
         """What results depend on."""
-        return [self.id, dict(self.params), self.version]
+        return [self.id, dict(self.params), self.version, *([self.content] if self.content else [])]
+
+
+def content_of(path: Any) -> str:
+    """Hash of a file's bytes; empty when no file is named.
+
+    Raises:
+        PlanError: it cannot be read.
+    """
+    if not isinstance(path, str | os.PathLike):
+        return ""
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:KEY_DIGITS]
+    except OSError as error:
+        raise PlanError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
 
 
 def is_disabled(registry: Registry, id: str) -> bool:

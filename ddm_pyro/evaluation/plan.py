@@ -202,6 +202,21 @@ class Plan:
         return cls.from_dict(tomllib.loads(source.read_text(encoding="utf-8")))
 
     @classmethod
+    def for_target(cls, target: Ref, length: int, name: str) -> Plan:
+        """The plan of ``ddm-pyro evaluate --target``: a masked model trained on it, and a few samplers.
+
+        Args:
+            target: what to learn, whose sequences have this ``length``; step budgets beyond it are cut to it.
+            name: of the plan.
+        """
+        source = files("ddm_pyro").joinpath("data/plans/target.toml")
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
+        for one in table["experiments"]:
+            steps = list(dict.fromkeys(min(steps, length) for steps in one["steps"]))
+            one.update(target=target, steps=steps)
+        return cls.from_dict({**table, "name": name})
+
+    @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Plan:
         """From the tables of a plan file."""
         if not isinstance(table, Mapping):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ddm_pyro.evaluation.errors import PlanError
+from ddm_pyro.evaluation.keys import READS_PATH
 from ddm_pyro.evaluation.parsing import check_keys
 from ddm_pyro.evaluation.plan import Experiment, Plan, Ref
 from ddm_pyro.plugins import BrokenPluginError, PluginError, Registry, did_you_mean
@@ -59,15 +60,20 @@ def references(experiment: Experiment) -> Iterator[tuple[str, str, Ref]]:
 
 
 def check_reference(registry: Registry, kind: str, ref: Ref, where: str) -> None:
-    """Refuse an id, or a parameter, that nobody has."""
+    """Refuse an id, or a parameter, that nobody has, and a file that cannot be read."""
     try:
-        registry.component(kind, ref.id)
+        component = registry.component(kind, ref.id)
         filled = {name: None for name in FILLED.get(kind, ()) if name in parameter_names(registry, kind, ref)}
         registry.validate(kind, ref.id, {**filled, **ref.params})
     except BrokenPluginError:
         return
     except PluginError as error:
         raise PlanError(f"{where}: {error}") from None
+    if READS_PATH in component.spec.capabilities:
+        try:
+            registry.create(kind, ref.id, **ref.params)
+        except (ValueError, TypeError, OSError) as error:
+            raise PlanError(f"{where}: {error}") from None
 
 
 def parameter_names(registry: Registry, kind: str, ref: Ref) -> tuple[str, ...]:

@@ -96,6 +96,8 @@ class File(DataSet):
         split: str = "train",
         validate_args: bool | None = None,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path={path!r} must be the name of a file.")
         self.path, share = Path(path), fraction(test_fraction, "test_fraction")
         self.columns: tuple[Column, ...] = ()
         self.header, self.dropped = False, 0

@@ -96,7 +96,7 @@ def test_a_file_of_rows_is_a_target(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_tokens(tmp_path: Path, array: Any) -> None:
     np.save(tmp_path / "rows.npy", array)
     result = invoke("train", tmp_path / "rows.npy", "--out", tmp_path / "model.ckpt")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "whole numbers from 0 on" in result.stderr
     assert not (tmp_path / "model.ckpt").exists()
 
