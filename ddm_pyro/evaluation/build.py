@@ -48,10 +48,16 @@ def make_model(registry: Registry, line: Line, target: Any, process: Process) ->
         return exact
     config = dict(line.network)
     kind = config.pop("kind")
-    primary = getattr(registry.load("parameterizations", line.parameterization.id), "primary", "x0")
+    factory = registry.load("parameterizations", line.parameterization.id)
+    primary = getattr(factory, "primary", "x0")
+    # A head that is no table over symbols (a countable alphabet has none) builds the network it reads.
+    own = getattr(factory, "network_for", None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(line.train_seed, "weights"))
-        network = network_class(kind).for_process(process, head=primary, **config)
+        if own is not None:
+            network = own(process, kind=kind, **config)
+        else:
+            network = network_class(kind).for_process(process, head=primary, **config)
         trained: Parameterization = make(registry, line.parameterization, network=network, process=process)
     return trained
 
