@@ -12,13 +12,15 @@ from ddm_pyro import losses
 
 T = 0.35
 BOTH = ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching", "implicit", "implicit matching")
-OF_POSTERIORS = ("CrossEntropy", "GeneralizedKL", "DiscreteNELBO")
+OF_POSTERIORS = ("CrossEntropy", "GeneralizedKL", "DiscreteNELBO", "MaskSizeWeighted")
 CASES = [
     (kind, primary, name)
     for kind in ("uniform", "masked", "rank-one", "dense")
     for primary in ("x0", "score")
     for name in (*BOTH, *OF_POSTERIORS)
-    if not (name in OF_POSTERIORS and primary == "score") and not (name == "GeneralizedKL" and kind == "dense")
+    if not (name in OF_POSTERIORS and primary == "score")
+    and not (name == "GeneralizedKL" and kind == "dense")
+    and not (name == "MaskSizeWeighted" and kind != "masked")
 ]
 
 
