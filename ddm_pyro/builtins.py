@@ -72,9 +72,6 @@ def register_losses(register: Register) -> None:
     register(LossSpec("generalized-kl", factory=f"{home}:GeneralizedKL", summary="generalised KL of mixture paths"))
     register(LossSpec("discrete-nelbo", factory=f"{home}:DiscreteNELBO", summary="bound of a sampler's own N steps"))
     register(LossSpec("mask-size-weighted", factory=f"{home}:MaskSizeWeighted", summary="bound of k-unmask sampling"))
-    register(
-        LossSpec("ratio-matching", factory=f"{home}:RatioMatching", summary="-log p_t of a token given the others")
-    )
     register(LossSpec("cross-entropy", factory=f"{home}:CrossEntropy", summary="-log p(x_0 | x_t), unweighted"))
 
 
@@ -155,6 +152,23 @@ def register_targets(register: Register) -> None:
             factory=f"{home}:File",
             summary="your own data: a .npy, .csv, .tsv or .txt file",
             capabilities={"reads-path"},
+        )
+    )
+    register(
+        TargetSpec(
+            "survey",
+            factory=f"{home}:Survey",
+            summary="6366 answers to eight ordinal questions",
+            reference="Fair (1978), Journal of Political Economy 86, as statsmodels ships it",
+            requires={"survey"},
+        )
+    )
+    register(
+        TargetSpec(
+            "motif",
+            factory=f"{home}:Motif",
+            summary="a DNA motif, an exact product law",
+            reference="JASPAR 2024, CC BY 4.0",
         )
     )
     register(
