@@ -113,8 +113,8 @@ def test_a_learned_score_approaches_the_exact_one(kind):
     loss = ddm.create("losses", "core/score-entropy", kind="explicit", exact=exact)
     t = torch.full((len(x),), 0.2, dtype=torch.float64)
     before = float(loss(model, x, x, t).mean().detach())
-    ddm.fit(model, target, loss=ddm.create("losses", "core/score-entropy"), steps=250, batch_size=128, lr=3e-3, seed=0)
-    assert float(loss(model, x, x, t).mean().detach()) < 0.5 * before
+    ddm.fit(model, target, loss=loss, steps=300, batch_size=128, lr=5e-3, seed=0)
+    assert float(loss(model, x, x, t).mean().detach()) < 0.2 * before
 
 
 def test_digits_are_learned_as_counts():
