@@ -7,8 +7,10 @@ from ddm_pyro.targets.digits import Digits as Digits
 from ddm_pyro.targets.file import File as File
 from ddm_pyro.targets.ising_grid import IsingGrid as IsingGrid
 from ddm_pyro.targets.markov_chain import MarkovChain as MarkovChain
+from ddm_pyro.targets.motif import Motif as Motif
 from ddm_pyro.targets.potts_chain import PottsChain as PottsChain
 from ddm_pyro.targets.product import Product as Product
+from ddm_pyro.targets.survey import Survey as Survey
 from ddm_pyro.targets.tabular import RandomTabular as RandomTabular
 from ddm_pyro.targets.tabular import Tabular as Tabular
 from ddm_pyro.targets.tabular import random_tabular as random_tabular
