@@ -14,6 +14,7 @@ _MODULES = frozenset(
     {
         "distributions",
         "evaluation",
+        "likelihood",
         "losses",
         "metrics",
         "networks",

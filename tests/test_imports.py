@@ -19,7 +19,7 @@ LAYERS = [
     {"parameterizations"},
     {"losses", "samplers", "networks", "planning"},
     {"sampling"},
-    {"training"},
+    {"training", "likelihood"},
     {"targets"},
     {"metrics"},
     {"evaluation"},
