@@ -61,13 +61,15 @@ class TableCodec(Codec):
     def encode(self, rows: Sequence[Sequence[Any]], unseen: str) -> Tensor:
         """Rows of cells, each a string or a number, None for a missing one."""
         tokens = []
+        read: list[dict[str, int]] = [{} for _ in self.columns]  # long tables repeat their cells
         for k, row in enumerate(rows):
             if isinstance(row, str) or len(row) != len(self.columns):
                 raise ValueError(f"Row {k} is {row!r}; it must have {len(self.columns)} cells.")
-            cells = ["" if cell is None else str(cell).strip() for cell in row]
-            tokens.append(
-                [self._token(column, cell, k, unseen) for column, cell in zip(self.columns, cells, strict=True)]
-            )
+            for column, known, cell in zip(self.columns, read, row, strict=True):
+                text = "" if cell is None else str(cell).strip()
+                if text not in known:
+                    known[text] = self._token(column, text, k, unseen)
+                tokens.append(known[text])
         return torch.tensor(tokens, dtype=torch.int64).reshape(-1, len(self.columns))
 
     def _token(self, column: Column, cell: str, row: int, unseen: str) -> int:

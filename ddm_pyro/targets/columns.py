@@ -45,10 +45,11 @@ class Column:
         """
         known = [cell for cell in cells if cell not in MISSING]
         rest = ("",) if missing else ()
-        if not all(is_number(cell) for cell in known):
-            return cls(name, "categories", (*sorted(set(known)), *rest))
+        different = set(known)
+        if not all(is_number(cell) for cell in different):
+            return cls(name, "categories", (*sorted(different), *rest))
         shortest: dict[Decimal, str] = {}
-        for cell in sorted(set(known), key=lambda cell: (len(cell), cell)):
+        for cell in sorted(different, key=lambda cell: (len(cell), cell)):
             shortest.setdefault(Decimal(cell), cell)
         values = sorted(shortest)
         if bins is None or len(values) <= bins:

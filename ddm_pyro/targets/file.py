@@ -241,7 +241,7 @@ def _tokens(path: Path) -> tuple[Codec, Tensor]:
             f"below {MAX_TOKENS}."
         )
     codec = TokenCodec(high + 1, array.shape[1])
-    return codec, torch.tensor(array.astype(np.int64).tolist(), dtype=torch.int64)
+    return codec, torch.from_numpy(array.astype(np.int64)).to(torch.get_default_device())
 
 
 def _alphabet(text: str, given: str | None, max_levels: int, name: str) -> str:

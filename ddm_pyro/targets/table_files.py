@@ -34,6 +34,8 @@ class Table:
         Raises:
             ValueError: no such column, a column twice, none at all.
         """
+        if isinstance(columns, str):
+            raise ValueError(f"columns={columns!r} must be a list, such as [{columns!r}].")
         chosen = []
         for one in columns:
             known = self.names.index(one) if one in self.names else one
@@ -41,7 +43,7 @@ class Table:
                 raise ValueError(f"columns names {one!r}; the file has {', '.join(map(repr, self.names))}.")
             chosen.append(known)
         if not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"columns={list(columns)!r} must name at least one column, and none twice.")
+            raise ValueError(f"columns={columns!r} must name at least one column, and none twice.")
         rows = tuple(tuple(row[k] for k in chosen) for row in self.rows)
         return Table(tuple(self.names[k] for k in chosen), rows, self.lines, self.has_header)
 

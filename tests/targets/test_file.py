@@ -194,6 +194,7 @@ def test_numbers_are_compared_exactly():
         ("a,b\n1,2\n", {"delimiter": "::"}, "delimiter='::'"),
         ("a,b\n1,2\n", {"columns": ["c"]}, "columns names 'c'; the file has 'a', 'b'"),
         ("a,b\n1,2\n", {"columns": []}, "at least one column"),
+        ("a,b\n1,2\n", {"columns": "ab"}, "must be a list"),
         ("a,b\n1,2\n", {"columns": ["a", 0]}, "none twice"),
         ("a,b\n1,2\n", {"window": 3}, "window is for a text"),
         ("a,b\n1,2\n", {"format": "excel"}, "format='excel'"),
