@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -56,8 +56,8 @@ class LeapLaw(SequenceLaw):
         jumps: (..., L, 2) mean numbers of steps up and down.
     """
 
-    arg_constraints: ClassVar = {}
-    parameter_dims: ClassVar = {"x": 1, "jumps": 2}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    parameter_dims: ClassVar[dict[str, int]] = {"x": 1, "jumps": 2}
 
     def __init__(self, rate: LatticeRate, x: Tensor, jumps: Tensor) -> None:
         if not bool(torch.isfinite(jumps).all()):

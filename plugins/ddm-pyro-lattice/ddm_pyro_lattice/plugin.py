@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ddm_pyro.plugins import BoundSpec, MetricSpec, ParameterizationSpec, RateSpec, SamplerSpec, TargetSpec, hookimpl
+from ddm_pyro.plugins.specs import Spec
 
 HOME = "ddm_pyro_lattice"
+Register = Callable[[Spec], None]
 
 
 @hookimpl
-def register_rates(register):
+def register_rates(register: Register) -> None:
     """Chains of one coordinate."""
     register(
         RateSpec(
@@ -30,7 +34,7 @@ def register_rates(register):
 
 
 @hookimpl
-def register_parameterizations(register):
+def register_parameterizations(register: Register) -> None:
     """Scores with two moves a coordinate."""
     register(
         ParameterizationSpec(
@@ -47,7 +51,7 @@ def register_parameterizations(register):
 
 
 @hookimpl
-def register_samplers(register):
+def register_samplers(register: Register) -> None:
     """Reverse steps."""
     register(
         SamplerSpec(
@@ -59,7 +63,7 @@ def register_samplers(register):
 
 
 @hookimpl
-def register_targets(register):
+def register_targets(register: Register) -> None:
     """Laws of counts."""
     home = f"{HOME}.targets"
     register(TargetSpec("poisson-mixture", factory=f"{home}:PoissonMixture", summary="dependent counts on N^d"))
@@ -75,7 +79,7 @@ def register_targets(register):
 
 
 @hookimpl
-def register_metrics(register):
+def register_metrics(register: Register) -> None:
     """Distances."""
     register(
         MetricSpec(
@@ -87,7 +91,7 @@ def register_metrics(register):
 
 
 @hookimpl
-def register_bounds(register):
+def register_bounds(register: Register) -> None:
     """Certificates."""
     register(
         BoundSpec(
