@@ -119,3 +119,69 @@ def test_poisson_mixture_under_immigration_death(sampler, steps, kl, tv):
     found = kl_tv(target.box(60).pmf, law.pmf)
     assert agrees(found[0], kl)
     assert tv is None or agrees(found[1], tv)
+
+
+def geometric(total, early, steps):
+    """Times of [0, 1] that fall geometrically from 1 to early / total."""
+    times = (early / total) ** (torch.arange(steps + 1, dtype=torch.float64) / steps)
+    times[0] = 1.0
+    return times
+
+
+@pytest.mark.parametrize(
+    ("steps", "kl", "uniform"),
+    [(16, "0.0475465", "1.52605"), (32, "0.0113352", "1.12687"), (64, "0.00269578", "0.724429")],
+)
+def test_the_diagonal_of_the_torus_stopped_early(steps, kl, uniform):
+    target = ddm.targets.Tabular(torch.eye(10, dtype=torch.float64) / 10)
+    process = ddm.ForwardProcess(CyclicWalk(10), ddm.schedules.Constant(total=30.0), 2)
+    start, end = process.push(target.pmf, 0.0, 1.0), process.push(target.pmf, 0.0, 0.01 / 30)
+    assert agrees(float((target.pmf - end).abs().sum() / 2), "0.0197033")
+    for times, printed in (
+        (geometric(30.0, 0.01, steps), kl),
+        (torch.linspace(1.0, 0.01 / 30, steps + 1, dtype=torch.float64), uniform),
+    ):
+        law = ddm.push(Leap(), target.denoiser(process), times=times, pmf=start, final_denoise=False)
+        assert agrees(kl_tv(end, law.pmf)[0], printed)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kl", "path"),
+    [
+        (8, "0.110338", "0.118120"),
+        (16, "0.0751002", "0.0954371"),
+        (32, "0.0353955", "0.0634935"),
+        (64, "0.0125984", "0.0367815"),
+        (128, "0.00377962", "0.0197736"),
+    ],
+)
+def test_the_hypercube(steps, kl, path):
+    weight = 1 + ((7919 * torch.arange(16) + 104729) % 101).double() / 10
+    target = ddm.targets.Tabular((weight / weight.sum()).reshape(2, 2, 2, 2))
+    process = ddm.ForwardProcess(CyclicWalk(2), ddm.schedules.Constant(total=4.0), 4)
+    exact, start = target.denoiser(process), process.push(target.pmf, 0.0, 1.0)
+    law = ddm.push(Leap(), exact, steps=steps, pmf=start)
+    assert agrees(kl_tv(target.pmf, law.pmf)[0], kl)
+    assert agrees(PathKL()(target=target, model=exact, sampler=Leap(), steps=steps).terms["discretization"], path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kl", "tv"),
+    [
+        (16, "0.00377441", "0.0431833"),
+        (64, "0.000238672", "0.0188369"),
+        pytest.param(256, "0.000014926", "0.0136940", marks=SLOW),
+    ],
+)
+def test_uniform_counts_stopped_early(steps, kl, tv):
+    pmf = torch.zeros(61, dtype=torch.float64)
+    pmf[:10] = 0.1
+    target = ddm.targets.Tabular(pmf)
+    rate = ImmigrationDeath(birth=5.0, death=1.0, vocab_size=61)
+    process = ddm.ForwardProcess(rate, ddm.schedules.Constant(total=8.0), 1)
+    start, end = process.push(pmf, 0.0, 1.0), process.push(pmf, 0.0, 0.01 / 8)
+    assert agrees(float((pmf - end).abs().sum() / 2), "0.0120577")
+    times = geometric(8.0, 0.01, steps)
+    law = ddm.push(Gillespie(), target.denoiser(process), times=times, pmf=start, final_denoise=False)
+    assert agrees(float(torch.special.xlogy(end, end / law.pmf).nansum()), kl)
+    assert agrees(float((pmf - law.pmf).abs().sum() / 2), tv)
