@@ -35,6 +35,7 @@ def derive_seed(*parts: object) -> int:
 class _Stream:
     seed: int
     rows: range
+    device: torch.device
     draws: int = 0
     generators: dict[str, torch.Generator] = field(default_factory=dict)
 
@@ -82,10 +83,10 @@ def indexed(seed: int | None, rows: range, device: torch.device | str | None = N
         return
     device = torch.get_default_device() if device is None else torch.device(device)
     forked = [device] if device.type != "cpu" and torch.get_device_module(device.type).is_available() else []
-    token = _stream.set(_Stream(seed, rows))
+    token = _stream.set(_Stream(seed, rows, device))
     try:
         with torch.random.fork_rng(devices=forked, device_type=forked[0].type if forked else "cuda"):
-            torch.manual_seed(derive_seed(seed, "global", rows.start))
+            _seed_global(derive_seed(seed, "global", rows.start), device)
             yield
     finally:
         _stream.reset(token)
@@ -100,4 +101,14 @@ def reseed(step: int) -> None:
     stream = _stream.get()
     if stream is not None:
         stream.draws = step << 32
-        torch.manual_seed(derive_seed(stream.seed, "global", stream.rows.start, step))
+        _seed_global(derive_seed(stream.seed, "global", stream.rows.start, step), stream.device)
+
+
+def _seed_global(seed: int, device: torch.device) -> None:
+    # Not torch.manual_seed: that seeds the generators of all devices, and only those of the CPU and ours are forked.
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        module = torch.get_device_module(device.type)
+        if module.is_available():
+            with module.device(device):
+                module.manual_seed(seed)

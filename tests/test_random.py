@@ -104,3 +104,12 @@ def test_derived_seeds_are_stable_across_processes():
     expected = int.from_bytes(hashlib.blake2b(b"(0, 'noise')", digest_size=8).digest(), "big") >> 1
     assert derive_seed(0, "noise") == expected
     assert len({derive_seed(a, b) for a in range(30) for b in range(30)}) == 900
+
+
+def test_a_seed_does_not_reach_the_generators_of_other_devices():
+    tracker = torch.cuda._lazy_seed_tracker
+    before = tracker.manual_seed_all_cb, tracker.manual_seed_cb
+    with indexed(3, range(4)):
+        reseed(2)
+        uniform((4, 2))
+    assert (tracker.manual_seed_all_cb, tracker.manual_seed_cb) == before

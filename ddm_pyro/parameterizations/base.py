@@ -58,6 +58,15 @@ class Parameterization(nn.Module, ABC):
             return conversions.masked_rate(self.process, x, t, self.x0_log_probs(x, t))
         return conversions.rate_from_score(self.process, x, t, self.log_score(x, t))
 
+    def conditionals(self, x: Tensor, t: Tensor) -> Tensor:
+        """p_t(x_l = . | the other tokens), (..., L, A) float64, read off the ratio score.
+
+        A score derived from an x0 head gives ratio 0 to what the token seen excludes, as at t = 0 without noise: there
+        a model that knows the token's own evidence apart (``Exact``, ``LeaveOneOut``) still answers.
+        """
+        ratios = conversions.ratios_to_all(self.process, x, self.log_score(x, t))
+        return ratios / ratios.sum(-1, keepdim=True)
+
     def bind(self, **cond: Any) -> Parameterization:
         """The same parameters, with conditioning passed to the network on every call."""
         bound = copy.copy(self)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.parameterizations.base import Parameterization
+from ddm_pyro.parameterizations.conversions import pad_symbols
 from ddm_pyro.processes import Process
 from ddm_pyro.spaces import StateSpace
 
@@ -47,14 +48,29 @@ class Exact(Parameterization):
 
     def x0_log_probs(self, x: Tensor, t: Any, *, at: Tensor | None = None) -> Tensor:
         """log p(x_0^l = v | x_t = x), float64."""
-        space = self.process.space
-        if space.mask is not None:
-            seen = torch.arange(space.vocab_size, device=x.device) == x.unsqueeze(-1)
-            evidence = torch.where(seen | space.is_mask(x).unsqueeze(-1), 0.0, -torch.inf).double()
-        else:
-            time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
-            evidence = self.process.likelihood(x, torch.zeros_like(time), time).log()
-        table = self.target.posterior(evidence.reshape(-1, *evidence.shape[-2:])).reshape(evidence.shape)
-        if space.mask is not None:
-            table = torch.where(space.is_mask(x).unsqueeze(-1), table, evidence)
+        evidence = self._evidence(x, t)
+        table = self._posterior(evidence)
+        if self.process.is_masked:
+            table = torch.where(self.process.space.is_mask(x).unsqueeze(-1), table, evidence)
         return table if at is None else table.flatten(0, -2)[at]
+
+    def conditionals(self, x: Tensor, t: Any) -> Tensor:
+        """p_t(x_l = . | the other tokens), (..., L, A), from the posterior without the token's own evidence."""
+        time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+        length = x.shape[-1]
+        own = torch.eye(length, dtype=torch.bool, device=x.device).unsqueeze(-1)
+        others = torch.where(own, 0.0, self._evidence(x, t).unsqueeze(-3))
+        table = self._posterior(others).diagonal(dim1=-3, dim2=-2).movedim(-1, -2).exp()
+        law = self.process.evolve(pad_symbols(self.process, table), torch.zeros_like(time), time)
+        return law / law.sum(-1, keepdim=True)
+
+    def _evidence(self, x: Tensor, t: Any) -> Tensor:
+        space = self.process.space
+        if self.process.is_masked:
+            seen = torch.arange(space.vocab_size, device=x.device) == x.unsqueeze(-1)
+            return torch.where(seen | space.is_mask(x).unsqueeze(-1), 0.0, -torch.inf).double()
+        time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+        return self.process.likelihood(x, torch.zeros_like(time), time)[..., : space.vocab_size].log()
+
+    def _posterior(self, evidence: Tensor) -> Tensor:
+        return self.target.posterior(evidence.reshape(-1, *evidence.shape[-2:])).reshape(evidence.shape)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ddm_pyro.parameterizations.base import Parameterization
+from ddm_pyro.parameterizations.conversions import pad_symbols
 from ddm_pyro.processes import Process
 
 
@@ -71,7 +72,7 @@ class X0(_Network):
         """log p(x_0^l = v | x_t = x), in float32 or the network's wider dtype."""
         space = self.process.space
         log_p = torch.log_softmax(self.logits(x, t, at=at), -1)
-        if space.mask is None:
+        if not self.process.is_masked:
             return log_p
         tokens = (x if at is None else x.reshape(-1)[at]).unsqueeze(-1)
         symbols = torch.arange(space.vocab_size, device=x.device)
@@ -87,6 +88,12 @@ class LeaveOneOut(X0):
     seen almost without noise is almost certainly right: its loss near t = 0 is finite from the first step. The network
     may look at token l as well; with a masked process this is ``X0``.
     """
+
+    def conditionals(self, x: Tensor, t: Tensor) -> Tensor:
+        """p_t(x_l = . | the other tokens), (..., L, A): the network's law carried to t."""
+        time = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+        table = torch.softmax(super().logits(x, t).double(), -1)
+        return self.process.evolve(pad_symbols(self.process, table), torch.zeros_like(time), time)
 
     def logits(self, x: Tensor, t: Tensor, *, at: Tensor | None = None) -> Tensor:
         """The network's logits plus log P(x_t^l | x_0^l = v), (..., L, V) or (K, V)."""

@@ -56,7 +56,10 @@ class Process(ABC):
 
     @property
     def is_masked(self) -> bool:
-        """Whether noise is one absorbing mask symbol."""
+        """Whether noise is an absorbing mask and nothing else, reached by every token at one speed.
+
+        What is masked then says nothing of the tokens, which is what masked samplers and losses rest on.
+        """
         return self.space.mask is not None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ddm_pyro.arrays import float64
 from ddm_pyro.distributions import AtomMixture, FactorizedCategorical
 from ddm_pyro.paths import TimeChange
 from ddm_pyro.processes.base import Process, time_on
-from ddm_pyro.rates import KroneckerSum, Masked, RankOneRate, RateMatrix
+from ddm_pyro.rates import KroneckerSum, RankOneRate, RateMatrix
 from ddm_pyro.schedules import NoiseSchedule
 
 
@@ -141,19 +142,32 @@ class ForwardProcess(Process):
         """A flat pmf over ``space`` carried from s to t, exactly."""
         return self.joint.push(pmf, self.noise(s, t))
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether all the noise does is turn every token into the mask, at one speed."""
+        return self._masking_speed is not None
+
+    @cached_property
+    def _masking_speed(self) -> float | None:
+        speeds = {rate.masking_speed for rate, _ in self.joint.groups}
+        return speeds.pop() if len(speeds) == 1 else None
+
     def mask_probability(self, t: Tensor) -> Tensor:
-        """1 - alpha(t) of a masked process."""
-        self._require_masked()
-        return -torch.expm1(-self.schedule.sigma(float64(t)))
+        """1 - alpha(t)^c of a process that masks at speed c (1 for ``Masked``)."""
+        return -torch.expm1(-self._speed() * self.schedule.sigma(float64(t)))
 
     def mask_decay(self, t: Tensor) -> Tensor:
-        """-alpha'(t) of a masked process."""
-        self._require_masked()
-        return self.schedule.decay(float64(t))
+        """d/dt of ``mask_probability``: -alpha'(t) c alpha(t)^(c-1)."""
+        speed, t = self._speed(), float64(t)
+        decay = self.schedule.decay(t)
+        return decay if speed == 1.0 else speed * decay * self.schedule.alpha(t) ** (speed - 1.0)
 
-    def _require_masked(self) -> None:
-        if not self.is_masked or not all(isinstance(rate, Masked) for rate, _ in self.joint.groups):
-            raise NotImplementedError(f"{self!r} is not a masked process.")
+    def _speed(self) -> float:
+        if self._masking_speed is None:
+            raise NotImplementedError(
+                f"{self!r} is not a masked process: its noise is not a mask that every token reaches at one speed."
+            )
+        return self._masking_speed
 
     @property
     def _is_rank_one(self) -> bool:

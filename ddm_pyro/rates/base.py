@@ -52,6 +52,18 @@ class RateMatrix(ABC):
             f"{type(self).__name__} must define matrix(), or moves() with out_rates() and in_rates()."
         )
 
+    @property
+    def masking_speed(self) -> float | None:
+        """c when all the chain does is turn every token into the mask at rate c; None for any other chain."""
+        if not self.has_mask:
+            return None
+        matrix = self.matrix().detach()
+        speed = float(matrix[0, -1])
+        wanted = torch.zeros_like(matrix)
+        wanted[:-1, -1] = speed
+        wanted.diagonal()[:-1] = -speed
+        return speed if speed > 0.0 and bool(torch.equal(matrix, wanted)) else None
+
     def moves(self, x: Tensor) -> Tensor:
         """Symbols the chain can go to (or come from), (..., M): by default all A of them."""
         size = self._finite()

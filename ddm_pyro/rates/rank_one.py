@@ -118,11 +118,15 @@ class Masked(RankOneRate):
     """
 
     has_mask = True
-
     vocab_size: int
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = check_vocabulary(vocab_size)
+
+    @property
+    def masking_speed(self) -> float:
+        """1."""
+        return 1.0
 
     def pi(self, device: torch.device | str | None = None) -> Tensor:
         """All mass on the mask."""

@@ -61,12 +61,6 @@ class GibbsCorrector(Sampler):
     def step(self, model: Parameterization, x: Tensor, t: Tensor, s: Tensor) -> TorchDistribution:
         """Law after one update at time s."""
         process = model.process
-        if process.is_masked or not process.has_full_moves:
-            raise ValueError(f"GibbsCorrector needs ratios to every token; {process!r} does not give them.")
-
-        def build() -> OneSiteLaw:
-            own = torch.arange(process.space.num_symbols, device=x.device) == x.unsqueeze(-1)
-            ratios = torch.where(own, 1.0, model.log_score(x, s).double().exp())
-            return OneSiteLaw(x, ratios / ratios.sum(-1, keepdim=True))
-
-        return LazyLaw(build, x.shape[:-1], x.shape[-1])
+        if process.space.mask is not None:
+            raise ValueError(f"GibbsCorrector needs ratios to every token; {process!r} has masks and gives none.")
+        return LazyLaw(lambda: OneSiteLaw(x, model.conditionals(x, s)), x.shape[:-1], x.shape[-1])

@@ -127,7 +127,7 @@ def check_free(samplers: Sequence[Sampler], space: StateSpace, x: Tensor) -> Non
 
 def leaves_noise(samplers: Sequence[Sampler], process: Process, last: float) -> bool:
     """Whether noise is left at the last time, to be drawn by the final denoising."""
-    return last > 0.0 or (process.is_masked and any(one.leaves_noise for one in samplers))
+    return last > 0.0 or (process.space.mask is not None and any(one.leaves_noise for one in samplers))
 
 
 def clamp(x: Tensor, known: Tensor | None) -> Tensor:

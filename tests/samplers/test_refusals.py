@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ddm_pyro as ddm
-from ddm_pyro.rates import Dense, Masked, Uniform
+from ddm_pyro.rates import Masked, Uniform
 from ddm_pyro.samplers import (
     Ancestral,
     Euler,
@@ -197,8 +197,7 @@ def test_push_names_a_space_that_is_too_large():
         ddm.push(Ancestral(), model, steps=2)
 
 
-def test_correctors_need_one_alphabet():
-    process = ddm.ForwardProcess([Dense(torch.zeros(2, 2)), Uniform(3)], Constant(1.0))
-    model = random_tabular((2, 3)).denoiser(process)
+def test_correctors_need_a_process_without_masks():
+    model = random_tabular((2, 3)).denoiser(ddm.ForwardProcess([Masked(2), Masked(3)], Constant(1.0)))
     with pytest.raises(ValueError, match="ratios to every token"):
         GibbsCorrector().step(model, torch.zeros(1, 2, dtype=torch.int64), torch.tensor(0.5), torch.tensor(0.2))
