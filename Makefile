@@ -5,16 +5,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test test-all lint types docs clean
+.PHONY: demo test test-all test-slow lint types docs clean
 
 demo: .venv/.core
 	$(BIN)/ddm-pyro evaluate
+
+# One thread a test process: contending threads are far slower than none.
+test test-all test-slow: export OMP_NUM_THREADS = 1
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
 test-all: .venv/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q -m "slow or not slow"
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -n $(JOBS) -q -m slow
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
