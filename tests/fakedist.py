@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,8 @@ class Site:
             target = self.path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+            # A file rewritten within a second at its old size would be served from its stale bytecode.
+            Path(importlib.util.cache_from_source(str(target))).unlink(missing_ok=True)
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
             record.append(f"{name},sha256={digest},{len(text.encode())}")
         (info / "RECORD").write_text("\n".join([*record, f"{info.name}/RECORD,,"]) + "\n")

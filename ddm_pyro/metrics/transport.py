@@ -96,10 +96,11 @@ def star_potential(shape: tuple[int, ...], difference: Array, cap: int | None) -
         >>> star_potential((2, 2), np.array([0.5, 0.0, 0.0, -0.5]), None).tolist()
         [2.0, 1.0, 1.0, 0.0]
     """
-    moved = 0.5 * float(np.abs(difference).sum())
-    if moved == 0.0 or math.prod(shape) == 1:
+    up, down = difference.clip(min=0.0), (-difference).clip(min=0.0)
+    if math.prod(shape) == 1 or not (up.any() and down.any()):
         return np.zeros(len(difference))
-    star, supply = Star.of(shape, cap), difference / moved
+    # Each side is a law of its own: laws that differ by rounding alone differ in mass by as much as they move.
+    star, supply = Star.of(shape, cap), up / up.sum() - down / down.sum()
     for solve in (_network, _interior, _simplex):
         found = solve(star, supply)
         if found is None:

@@ -51,10 +51,11 @@ class _HammingLipschitz(IPM, ABC):
             dense = np.zeros(space.num_states)
             dense[index] = difference
             table = star_potential(space.radices, dense, self.cap)
-            return float(table[index] @ difference), Witness(_table(space, table), osc=float(np.ptp(table)))
+            # Two pmfs may differ in mass by rounding; a distance is not negative for that.
+            return max(0.0, float(table[index] @ difference)), Witness(_table(space, table), osc=float(np.ptp(table)))
         anchors, values = atom_potential(rows, difference, self.cap)
         fn, osc = self._extended(anchors, values, rows)
-        return float(to_numpy(fn(atoms)) @ difference), Witness(fn, osc)
+        return max(0.0, float(to_numpy(fn(atoms)) @ difference)), Witness(fn, osc)
 
     def _through_states(self, space: StateSpace, difference: Array) -> bool:
         if space.is_countable or space.num_states > STAR_STATES:

@@ -150,7 +150,15 @@ def test_an_interruption_says_what_is_kept(plan: Path, monkeypatch: pytest.Monke
 def test_ctrl_c_in_a_shell(plan: Path) -> None:
     plan.write_text(PLAN.replace("length = 3", "length = 7").replace("[1, 2]", "[4000, 8000, 9000]"))
     command = [sys.executable, "-c", "from ddm_pyro.cli import main; main()", "evaluate", str(plan), "--out", "run"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=plan.parent)
+    # Runners in the background ignore SIGINT, and children inherit that.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=plan.parent,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while not (plan.parent / "run" / "rows.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from metrics.oracles import hamming, lipschitz_lp, random_pmf, tabular
 from scipy.optimize import linprog
 
+from ddm_pyro.distributions import Tabular
 from ddm_pyro.metrics import BoundedLipschitz, HammingWasserstein, PositionTV, TotalVariation, transport
 from ddm_pyro.metrics.assignment import atom_potential
 from ddm_pyro.metrics.transport import star_potential
@@ -133,3 +134,17 @@ def test_without_the_extra_4096_states_take_under_ten_seconds(metric, sizes, mon
     uniform_distance = sum((size - 1) / size for size in sizes)
     if metric.cap is None:
         assert value == pytest.approx(uniform_distance, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", [HammingWasserstein(), BoundedLipschitz()])
+@pytest.mark.parametrize("scale", [1e-18, 1e-17, 1e-16, 1e-15, 1e-13, 1e-11])
+@pytest.mark.parametrize("extra", [True, False])
+def test_laws_that_differ_by_rounding_are_next_to_nothing_apart(metric, scale, extra, monkeypatch):
+    if not extra:
+        monkeypatch.setattr(transport, "_network", lambda star, supply: None)
+    rng = np.random.default_rng(5)
+    p = rng.dirichlet(np.ones(243))
+    q = np.abs(p + scale * rng.standard_normal(243))
+    space = StateSpace(3, 5)
+    value = metric(Tabular(torch.tensor(p), space=space), Tabular(torch.tensor(q), space=space)).value
+    assert 0.0 <= value <= 5 * (np.abs(p - q).sum() + 1e-13)
