@@ -21,6 +21,7 @@ LAYERS = [
     {"sampling"},
     {"training", "likelihood"},
     {"targets"},
+    {"bounds", "infer"},
     {"metrics"},
     {"evaluation"},
     {"report"},
