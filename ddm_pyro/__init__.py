@@ -14,6 +14,7 @@ _MODULES = frozenset(
     {
         "distributions",
         "evaluation",
+        "infer",
         "likelihood",
         "losses",
         "metrics",
