@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ddm_pyro.plugins.errors import NotApplicable as NotApplicable
+
 
 class PlanError(ValueError):
     """A plan that cannot be run: one sentence that quotes the plan and says what would be right."""
@@ -9,18 +11,6 @@ class PlanError(ValueError):
 
 class RowsError(ValueError):
     """A file of rows that cannot be read, named with its line."""
-
-
-class NotApplicable(ValueError):
-    """A component says that it does not apply here. Its rows become "skipped" with this sentence as the reason.
-
-    The way for a plugin's component to refuse a combination; any other exception of a plugin is an error.
-
-    Example:
-        >>> raise NotApplicable("The ring needs at least three tokens, not 2.")
-        Traceback (most recent call last):
-        ddm_pyro.evaluation.errors.NotApplicable: The ring needs at least three tokens, not 2.
-    """
 
 
 class Halt(BaseException):

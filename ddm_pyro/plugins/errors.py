@@ -26,6 +26,18 @@ class ParameterError(PluginError):
     """A parameter is unknown to the component, or one it needs is missing."""
 
 
+class NotApplicable(ValueError):
+    """A component says that it does not apply here. Its rows become "skipped" with this sentence as the reason.
+
+    The way for a plugin's component to refuse a combination; any other exception of a plugin is an error.
+
+    Example:
+        >>> raise NotApplicable("The ring needs at least three tokens, not 2.")
+        Traceback (most recent call last):
+        ddm_pyro.plugins.errors.NotApplicable: The ring needs at least three tokens, not 2.
+    """
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the closest option, or nothing.
 
