@@ -200,7 +200,7 @@ def register_metrics(register: Register) -> None:
     register(MetricSpec("kl", factory=f"{home}:KL", summary="KL(data || sampler), nats"))
     register(MetricSpec("nll", factory=f"{home}:NLL", summary="cross entropy of the data under the sampler, nats"))
     register(MetricSpec("unigram-entropy", factory=f"{home}:UnigramEntropy", summary="entropy of the pooled tokens"))
-    register(MetricSpec("duplicates", factory=f"{home}:Duplicates", summary="share of repeated sequences"))
+    register(MetricSpec("duplicates", factory=f"{home}:Duplicates", version=2, summary="share of repeated sequences"))
 
 
 @hookimpl

@@ -9,7 +9,7 @@ import torch
 from ddm_pyro.evaluation.cells import Cell, Line
 from ddm_pyro.evaluation.errors import NotApplicable
 from ddm_pyro.evaluation.keys import Identity
-from ddm_pyro.evaluation.validation import BALANCED, network_class
+from ddm_pyro.evaluation.validation import BALANCED, EXPLICIT, network_class
 from ddm_pyro.processes import ForwardProcess
 from ddm_pyro.random import derive_seed
 
@@ -64,7 +64,7 @@ def make_model(registry: Registry, line: Line, target: Any, process: Process) ->
 
 def make_loss(registry: Registry, loss: Identity, target: Any, process: Process) -> Any:
     """The training loss; one that compares with the exact model (``kind = "explicit"``) gets it."""
-    filled = {"exact": target.denoiser(process)} if loss.params.get("kind") == "explicit" else {}
+    filled = {"exact": target.denoiser(process)} if loss.params.get("kind") == EXPLICIT else {}
     return make(registry, loss, **filled)
 
 

@@ -56,13 +56,20 @@ class Stopped(Exception):
 
 @contextmanager
 def stage(
-    name: str, involved: Iterable[Identity], registry: Registry, timeout: float | None = None, *, dry: bool = False
+    name: str,
+    involved: Iterable[Identity],
+    registry: Registry,
+    timeout: float | None = None,
+    *,
+    dry: bool = False,
+    alone: bool = False,
 ) -> Iterator[None]:
     """Turn whatever a stage raises into ``Stopped``.
 
     A refusal is "skipped": ``NotApplicable``, or a ValueError or NotImplementedError raised by a line of the core
     itself while only core components take part. ``dry`` says that nothing has run yet, so that a refusal by the core
-    stays one whoever takes part. Everything else is an "error".
+    stays one whoever takes part; ``alone``, that one component is built by itself, so that there is no combination to
+    refuse. Everything else is an "error".
     """
     identities = tuple(involved)
     for one in identities:
@@ -80,18 +87,24 @@ def stage(
         reason = f"The {name} stage took longer than {timeout:g} seconds."
         raise Stopped(Failure("timeout", name, reason, "CellTimeout", plugin=blame)) from None
     except (Exception, SystemExit) as error:
-        raise Stopped(explain(error, name, identities, registry, dry)) from error
+        raise Stopped(explain(error, name, identities, registry, dry, alone)) from error
 
 
 def explain(
-    error: BaseException, name: str, involved: tuple[Identity, ...], registry: Registry, dry: bool = False
+    error: BaseException,
+    name: str,
+    involved: tuple[Identity, ...],
+    registry: Registry,
+    dry: bool = False,
+    alone: bool = False,
 ) -> Failure:
     """The failure that an exception means."""
     kind = type(error).__name__
     if isinstance(error, BrokenPluginError):
         lacking = isinstance(error.__cause__, ImportError) and "It needs an extra" in str(error)
         return Failure("skipped" if lacking else "error", "load", sentence(error), kind, "", plugins_of(involved))
-    if isinstance(error, NotApplicable) or (_raised_by_core(error) and (dry or all(map(is_core, involved)))):
+    refused = not alone and _raised_by_core(error) and (dry or all(map(is_core, involved)))
+    if isinstance(error, NotApplicable) or refused:
         return Failure("skipped", name, sentence(error), kind)
     blame = plugins_of(involved)
     reason = f"{kind}: {sentence(error)}"

@@ -113,7 +113,7 @@ def build_world(registry: Registry, line: Line, folder: Path) -> World:
 
 
 def _build(registry: Registry, line: Line) -> World:
-    with stage("model", (line.target,), registry):
+    with stage("model", (line.target,), registry, alone=True):
         target = make(registry, line.target)
     with stage("model", (line.target, line.rate, line.schedule), registry):
         process = make_process(registry, line, target)

@@ -61,14 +61,13 @@ class Bench:
 
     def _floor(self, metric: Any, identity: Identity) -> float | None:
         """The metric between two samples (or twice the law) of the target itself, computed once for all cells."""
-        line, n = self.cell.line, None if self.drawn.is_exact else self.cell.samples
-        key = digest("floor", line.target.inputs, identity.inputs, n, line.seed, line.repetition)
+        line, n, exact = self.cell.line, self.cell.samples, self.drawn.is_exact
+        key = digest("floor", line.target.inputs, identity.inputs, n, exact, line.seed, line.repetition)
         file = self.folder / "floors" / f"{key}.json"
         if (known := read_json(file)) is not None:
             return float(known["floor"])
-        p = self.reference
-        if n is not None:
-            p = reference_sample(self.world.target, n, self._seed("reference"))
+        # What the metric draws itself of a law known exactly is as many rows as for the value.
+        p = self.reference if exact else reference_sample(self.world.target, n, self._seed("reference"))
         estimate = checked(metric(p, self.reference, n=n, seed=self._seed("floor")))
         write_json(file, {"floor": estimate.value, "n": estimate.n, "target": line.target.id, "metric": identity.id})
         return estimate.value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
+from ddm_pyro.evaluation.arguments import check_buildable, check_types, refusal
 from ddm_pyro.evaluation.errors import PlanError
-from ddm_pyro.evaluation.keys import READS_PATH
+from ddm_pyro.evaluation.keys import READS_PATH, namespace
 from ddm_pyro.evaluation.parsing import check_keys
 from ddm_pyro.evaluation.plan import Experiment, Plan, Ref
 from ddm_pyro.plugins import BrokenPluginError, PluginError, Registry, did_you_mean
@@ -60,20 +62,26 @@ def references(experiment: Experiment) -> Iterator[tuple[str, str, Ref]]:
 
 
 def check_reference(registry: Registry, kind: str, ref: Ref, where: str) -> None:
-    """Refuse an id, or a parameter, that nobody has, and a file that cannot be read."""
+    """Refuse an id or a parameter that nobody has, a file that cannot be read, and what can never be built."""
     try:
         component = registry.component(kind, ref.id)
         filled = {name: None for name in FILLED.get(kind, ()) if name in parameter_names(registry, kind, ref)}
         registry.validate(kind, ref.id, {**filled, **ref.params})
+        check_types(registry, kind, component.id, ref.params, where)
     except BrokenPluginError:
         return
     except PluginError as error:
         raise PlanError(f"{where}: {error}") from None
-    if READS_PATH in component.spec.capabilities:
-        try:
-            registry.create(kind, ref.id, **ref.params)
-        except (ValueError, TypeError, OSError) as error:
-            raise PlanError(f"{where}: {error}") from None
+    alone = namespace(component.id) == "core" and not _is_deferred(registry, kind, ref)
+    if alone or READS_PATH in component.spec.capabilities:
+        check_buildable(registry, kind, component.id, ref.params, where)
+
+
+def _is_deferred(registry: Registry, kind: str, ref: Ref) -> bool:
+    """Whether a component needs something that only a cell knows."""
+    infos = registry.signature(kind, ref.id).infos
+    waits = any(one.required and one.name in FILLED.get(kind, ()) and one.name not in ref.params for one in infos)
+    return waits or ref.params.get("sizes") == BALANCED or (kind == "losses" and ref.params.get("kind") == EXPLICIT)
 
 
 def parameter_names(registry: Registry, kind: str, ref: Ref) -> tuple[str, ...]:
@@ -102,6 +110,8 @@ def fixes_steps(registry: Registry, sampler: tuple[Ref, ...]) -> bool:
     return getattr(factory, "num_steps", Sampler.num_steps) is not Sampler.num_steps
 
 
+#: Value of a loss's ``kind`` that stands for: compared with the exact model, which the evaluation fills in.
+EXPLICIT = "explicit"
 #: Value of a sampler's ``sizes`` that stands for: the length cut into as many nearly equal blocks as the budget says.
 BALANCED = "balanced"
 
@@ -138,13 +148,38 @@ def check_network(network: Mapping[str, Any], where: str) -> None:
         raise PlanError(f'{where} has no kind; add kind = "mlp" or kind = "transformer".')
     names = set(inspect.signature(network_class(network["kind"])).parameters) - {"num_symbols", "length", "out"}
     check_keys(network, ("kind", *sorted(names)), where)
+    _try_network({**network}, where)
+
+
+def _try_network(config: dict[str, Any], where: str) -> None:
+    """Build the network for a process of one bit: what fails there fails on every target."""
+    import torch
+
+    from ddm_pyro import rates, schedules
+    from ddm_pyro.processes import ForwardProcess
+
+    kind = config.pop("kind")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            process = ForwardProcess(rates.Masked(2), schedules.Linear(), length=1)
+            network_class(kind).for_process(process, **config)
+    except Exception as error:
+        raise PlanError(f"{where}: {refusal(error, kind, config)}") from None
 
 
 def check_train(train: Mapping[str, Any], where: str) -> None:
-    """Refuse a training setting that ``fit`` does not have, or training without steps."""
+    """Refuse a training setting that ``fit`` does not have or would refuse, or training without steps."""
     from ddm_pyro.training import fit
+    from ddm_pyro.training.settings import Settings, check_whole
 
     names = [name for name in inspect.signature(fit).parameters if name not in FIT_RESERVED]
     check_keys(train, names, where)
     if "steps" not in train:
         raise PlanError(f"{where} has no steps; add train = {{ steps = 500 }}.")
+    defaults = {name: one.default for name, one in inspect.signature(fit).parameters.items()}
+    settings = {one.name: train.get(one.name, defaults.get(one.name)) for one in fields(Settings) if one.name != "loss"}
+    try:
+        check_whole("steps", train["steps"], 1)
+        Settings(**settings, loss="")
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"{where}: {refusal(error, 'train', train)}") from None

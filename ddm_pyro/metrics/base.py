@@ -88,11 +88,11 @@ class Metric(ABC):
 
     Attributes:
         name: the id it is registered under.
-        higher_is_better: how to rank by it.
+        higher_is_better: how to rank by it; None for a statistic that describes a law without ranking it.
     """
 
     name: ClassVar[str] = "local/metric"
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = False
 
     @abstractmethod
     def __call__(

@@ -33,7 +33,7 @@ class UnigramEntropy(Metric):
     """
 
     name: ClassVar[str] = "core/unigram-entropy"
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = None
 
     def __call__(
         self, p: Any, q: Any, *, n: int | None = None, seed: int | None = None, confidence: float = 0.95
@@ -100,10 +100,11 @@ def _entropy_limits(value: float, space: StateSpace, n: int, delta: float) -> tu
 class Duplicates(Metric):
     """Share of the rows of p that repeat an earlier row; ``extra["copied"]`` is the share that stand in q's rows.
 
-    A statistic of the rows given, which grows with their number: compare equal n, and read it beside
-        ``extra["reference"]``, the
-    same share among as many rows of q (the number used is ``extra["rows"]``). Laws known by pmf are drawn from.
-    ``extra["collision"]`` estimates P(X = X') for two independent draws of p without bias.
+    A statistic of the rows given, and so an unbiased estimate of its own mean at that number of rows, with which it
+    grows: compare equal n, and read it beside ``extra["reference"]``, the same share among as many rows of q (the
+    number used is ``extra["rows"]``). Laws known by pmf are drawn from. Neither few nor many repeats are good in
+    themselves, so it ranks nothing. ``extra["collision"]`` estimates P(X = X') for two independent draws of p without
+    bias.
 
     Example:
         >>> import torch
@@ -114,6 +115,7 @@ class Duplicates(Metric):
     """
 
     name: ClassVar[str] = "core/duplicates"
+    higher_is_better: ClassVar[bool | None] = None
 
     def __call__(
         self, p: Any, q: Any, *, n: int | None = None, seed: int | None = None, confidence: float = 0.95
@@ -135,7 +137,8 @@ class Duplicates(Metric):
             "rows": float(same),
         }
         value = _repeated(keys)
-        return Estimate(value, "exact", n=len(keys), m=len(others), method=f"of {len(keys)} rows", extra=extra)
+        method = f"mean share of repeats among {len(keys)} rows"
+        return Estimate(value, "unbiased", n=len(keys), m=len(others), method=method, extra=extra)
 
 
 def _repeated(keys: np.ndarray) -> float:

@@ -13,9 +13,6 @@ from ddm_pyro.report.numbers import show
 from ddm_pyro.report.series import Row
 from ddm_pyro.report.tables import LESS, MORE, NEITHER
 
-#: Statistics that describe a sampler without ranking it.
-_UNRANKED = frozenset({"core/unigram-entropy"})
-
 
 @dataclass(frozen=True)
 class MetricNote:
@@ -45,12 +42,11 @@ class Components:
         """How to rank by each metric, by label."""
         found = {}
         for row in _one_each(rows, "metric"):
-            id = str(row["metric"])
             try:
-                upwards = bool(getattr(default_registry().load("metrics", id), "higher_is_better", False))
+                upwards = getattr(default_registry().load("metrics", str(row["metric"])), "higher_is_better", False)
             except Exception:
                 upwards = False
-            found[labels(row, "metric")] = NEITHER if id in _UNRANKED else MORE if upwards else LESS
+            found[labels(row, "metric")] = NEITHER if upwards is None else MORE if upwards else LESS
         return found
 
     def notes(self, rows: Sequence[Row]) -> tuple[MetricNote, ...]:

@@ -106,6 +106,8 @@ def test_duplicates_counts_repeats_copies_and_collisions():
     assert estimate.extra["copied"] == pytest.approx(4 / 6)
     assert estimate.extra["collision"] == pytest.approx((3 * 2 + 2 * 1) / 30)
     assert estimate.extra["reference"] == 0.0
+    # A count on a sample, whatever it is taken from, and nothing to rank by.
+    assert (estimate.kind, Duplicates.higher_is_better, UnigramEntropy.higher_is_better) == ("unbiased", None, None)
     law = Tabular(torch.full((3, 3), 1 / 9))
     assert Duplicates()(law, law, n=100, seed=0) == Duplicates()(law, law, n=100, seed=0)
     assert Duplicates()(law, law, n=100, seed=0).value >= 0.91
