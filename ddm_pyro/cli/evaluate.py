@@ -54,14 +54,15 @@ def evaluate(
     The run goes to runs/NAME-HASH, where HASH stands for the plan's content and seed: the same command goes on where
     an interrupted one stopped, and a changed plan gets a directory of its own.
 
-    Exit codes: 0 done, 2 the plan cannot be run, 3 some cells failed (--allow-errors: 0), 4 a bound was violated,
-    130 interrupted.
+    Exit codes: 0 done, 1 the program failed, 2 the plan cannot be run, 3 some cells failed (--allow-errors: 0), 4 a
+    bound was violated, 130 interrupted.
     """
     from dataclasses import replace
 
     from ddm_pyro.cli.progress import watched
-    from ddm_pyro.evaluation import Plan, evaluate
+    from ddm_pyro.evaluation import Plan, check_plan, evaluate
     from ddm_pyro.evaluation.rows import ROWS
+    from ddm_pyro.evaluation.runner import registry_for
     from ddm_pyro.report import HtmlReport, Run, print_run
     from ddm_pyro.report.problems import counts, violations_of
 
@@ -74,6 +75,7 @@ def evaluate(
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     directory = out or Path(RUNS) / directory_name(chosen)
+    check_plan(chosen, registry_for(chosen, None))  # evaluate does so as well, but no run is announced that is refused
     note(f"Plan {chosen.name!r} in {directory}")
     try:
         with watched() as progress:

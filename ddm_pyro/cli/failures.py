@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-#: Exit codes. USAGE is also for plans and ids that do not exist.
+#: Exit codes. USAGE is for whatever cannot be carried out as asked: commands, plans, ids, files that cannot be read.
 FAILED: Final = 1
 USAGE: Final = 2
 ERROR_ROWS: Final = 3
@@ -35,6 +35,10 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
+    # Not in every version of click; its message is the help.
+    if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
+        click.echo(error.format_message())
+        return 0
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "ddm-pyro"
         message = " ".join(error.format_message().split())
@@ -62,14 +66,14 @@ def sentence(error: BaseException) -> str:
         message = ""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename!r}." if error.filename else f"{error.strerror}."
-    if isinstance(error, ValueError | TypeError | NotImplementedError) and message:
+    if isinstance(error, ValueError | TypeError | NotImplementedError | OSError) and message:
         return message
     return f"{type(error).__name__}: {message}" if message else f"{type(error).__name__}."
 
 
 def _is_request(error: BaseException) -> bool:
     """Whether what was asked for is at fault. By name: importing the classes would import the evaluation."""
-    return any(one.__name__ in ("PlanError", "PluginError") for one in type(error).__mro__)
+    return any(one.__name__ in ("PlanError", "PluginError", "RowsError") for one in type(error).__mro__)
 
 
 def _word(error: click.ClickException) -> str:

@@ -10,6 +10,22 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Device(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer versions only
+    """A device that torch has here, as its name."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Put an empty tensor there."""
+        import torch
+
+        try:
+            torch.empty(0, device=value)
+        except (RuntimeError, AssertionError):  # unknown names; torch without that backend
+            self.fail(f"torch has no device {value!r} here; give cpu, or leave it out.", param, ctx)
+        return str(value)
+
+
 def common(function: F) -> F:
     """Add ``--debug``, ``--no-plugins`` and ``--disable-plugin``; they are read before any command runs.
 

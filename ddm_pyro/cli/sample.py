@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddm_pyro.cli.failures import Refused
-from ddm_pyro.cli.options import as_json, common
+from ddm_pyro.cli.failures import Refused, sentence
+from ddm_pyro.cli.options import Device, as_json, common
 from ddm_pyro.cli.output import echo_json, note
 from ddm_pyro.cli.references import Component, identify
 
@@ -28,7 +28,7 @@ STEPS = 64
 @click.option("-n", "count", type=click.IntRange(min=1), default=16, show_default=True, help="Sequences.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Sequences at a time; the result does not depend on it.")
-@click.option("--device", help="Such as cuda; torch's default device unless given.")
+@click.option("--device", type=Device(), help="Such as cuda; torch's default device unless given.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .npy or .txt file, instead of stdout.")
 @as_json
 @common
@@ -43,7 +43,7 @@ def sample(
     out: Path | None,
     json: bool,
 ) -> None:
-    """Draw sequences from a model that ddm-pyro train wrote.
+    """Draw sequences from a model that ddm-pyro train wrote, or from models/KEY.safetensors of an evaluation.
 
     Text is written as text where the model's target can read it, rows of a .csv or .tsv file with commas, other
     sequences as tokens with spaces between them.
@@ -58,10 +58,15 @@ def sample(
         raise Refused(f"--out {str(out)!r} must end in .npy or .txt.")
     identify("samplers", sampler, "--sampler")
     registry = default_registry()
-    model = load(checkpoint, device=device)
-    built = registry.create("samplers", sampler[0], **sampler[1])
-    if steps is None and not fixes_steps(registry, (Ref(*sampler),)):
-        steps = STEPS
+    try:
+        model = load(checkpoint, device=device)
+        id, params = _balanced(sampler, model.process.space.length, steps)
+        built = registry.create("samplers", id, **params)
+        if steps is None and not fixes_steps(registry, (Ref(id, params),)):
+            steps = STEPS
+        draw(built, model, 0, steps=steps)  # everything is checked, nothing runs
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise Refused(sentence(error)) from None
     x = draw(built, model, count, steps=steps, seed=seed, batch_size=batch_size).cpu()
     lines = _lines(x, getattr(model, "meta", {}))
     if out is not None:
@@ -73,6 +78,17 @@ def sample(
         echo_json({"out": str(out)} if out is not None else {"samples": x.tolist(), "lines": lines})
     else:
         click.echo(str(out) if out is not None else "\n".join(lines))
+
+
+def _balanced(sampler: tuple[str, dict[str, Any]], length: int, steps: int | None) -> tuple[str, dict[str, Any]]:
+    """The sampler with ``sizes = "balanced"`` spelled out: as many blocks as steps, by default one a position."""
+    from ddm_pyro.evaluation.build import balanced
+    from ddm_pyro.evaluation.validation import BALANCED
+
+    id, params = sampler
+    if params.get("sizes") != BALANCED:
+        return sampler
+    return id, {**params, "sizes": balanced(length, min(STEPS, length) if steps is None else steps)}
 
 
 def _lines(x: Tensor, meta: Any) -> list[str]:

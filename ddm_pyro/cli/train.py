@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddm_pyro.cli.failures import Interrupted, Refused
-from ddm_pyro.cli.options import as_json, common
+from ddm_pyro.cli.failures import Interrupted, Refused, sentence
+from ddm_pyro.cli.options import Device, as_json, common
 from ddm_pyro.cli.output import echo_json, note
 from ddm_pyro.cli.references import Component, identify, parse_source
 
@@ -32,7 +32,7 @@ Given = tuple[str, dict[str, Any]]
     "--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Learning rate."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", help="Such as cuda; torch's default device unless given.")
+@click.option("--device", type=Device(), help="Such as cuda; torch's default device unless given.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @as_json
 @common
@@ -60,6 +60,7 @@ def train(
     training is kept beside the model's file, and the same command goes on from there.
     """
     from ddm_pyro.evaluation.build import make_loss, make_model, make_process
+    from ddm_pyro.evaluation.origin import origin_of
     from ddm_pyro.plugins import default_registry
     from ddm_pyro.training import fit, save
 
@@ -71,8 +72,12 @@ def train(
     target = registry.create("targets", line.target.id, **line.target.params)
     if dropped := getattr(target, "dropped", 0):
         note(f"{dropped} rows with missing values are left out.")
-    process = make_process(registry, line, target)
-    model = make_model(registry, line, target, process)
+    try:
+        process = make_process(registry, line, target)
+        model = make_model(registry, line, target, process)
+        objective = make_loss(registry, identify("losses", loss, "--loss"), target, process)
+    except (ValueError, NotImplementedError) as error:  # parts that do not go together
+        raise Refused(sentence(error)) from None
     partial = out.with_name(f"{out.name}.partial")
     if force:
         partial.unlink(missing_ok=True)
@@ -81,7 +86,7 @@ def train(
         result = fit(
             model,
             target,
-            loss=make_loss(registry, identify("losses", loss, "--loss"), target, process),
+            loss=objective,
             seed=line.train_seed,
             checkpoint=partial,
             device=device,
@@ -89,12 +94,7 @@ def train(
         )
     except KeyboardInterrupt:
         raise Interrupted(f"Interrupted. The training is kept in {partial}; run the same command to go on.") from None
-    origin: dict[str, Any] = {"id": line.target.id, "params": dict(line.target.params)}
-    if line.target.content:  # never read again: by then the file may be another
-        origin = {"source": {**origin, "sha256": line.target.content}, "reading": _reading(target)}
-    else:
-        origin = {"target": origin}
-    save(out, result.model, **origin, train=settings, seed=seed, loss=line.loss.id if line.loss else None)
+    save(out, result.model, **origin_of(line, target))
     partial.unlink(missing_ok=True)
     last = float(result.losses[-max(1, steps // 20) :].mean())
     if json:
@@ -141,17 +141,3 @@ def _line(
         seed,
         0,
     )
-
-
-def _reading(target: Any) -> dict[str, Any]:
-    """What ``ddm-pyro sample`` needs to write sequences as the file had them; the file itself may change or go."""
-    from ddm_pyro.targets import File
-    from ddm_pyro.targets.codecs import TextCodec
-
-    if not isinstance(target, File):
-        return {}
-    if isinstance(target.codec, TextCodec):
-        return {"alphabet": target.codec.alphabet}
-    if not target.columns:
-        return {}
-    return {"columns": [{"name": one.name, "labels": list(one.labels)} for one in target.columns]}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddm_pyro.evaluation.artifacts import read_tensors, write_tensors
+from ddm_pyro.evaluation.artifacts import read_tensors
 from ddm_pyro.evaluation.build import make, make_loss, make_model, make_process
 from ddm_pyro.evaluation.cells import Line
 from ddm_pyro.evaluation.errors import RowsError
 from ddm_pyro.evaluation.guard import stage
+from ddm_pyro.evaluation.origin import origin_of
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
@@ -38,13 +39,21 @@ class World:
 
 
 def model_file(folder: Path, line: Line) -> Path:
-    """Where a trained model lies."""
+    """Where a trained model lies, a file that ``ddm_pyro.load`` reads."""
     return folder / "models" / f"{line.train_key}.safetensors"
 
 
 def is_trained(folder: Path, line: Line) -> bool:
     """Whether there is nothing left to train."""
-    return not line.is_trained or read_tensors(model_file(folder, line)) is not None
+    if not line.is_trained:
+        return True
+    from ddm_pyro.training.archive import read_archive
+
+    try:
+        read_archive(model_file(folder, line))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def train(
@@ -64,7 +73,7 @@ def train(
     Raises:
         Stopped: with the failure, for everything that goes wrong.
     """
-    from ddm_pyro.training import fit
+    from ddm_pyro.training import fit, save
 
     if line.loss is None:
         return
@@ -90,7 +99,7 @@ def train(
             **line.train,
         )
         facts = {"seconds": time.perf_counter() - start, "losses": result.losses.tolist()}
-        write_tensors(file, result.model.state_dict(), facts)
+        save(file, result.model, **origin_of(line, world.target), **facts)
         partial.unlink(missing_ok=True)
 
 
@@ -100,16 +109,18 @@ def build_world(registry: Registry, line: Line, folder: Path) -> World:
     Raises:
         Stopped: a component cannot be built, or the trained model is not there.
     """
+    from ddm_pyro.training import load
+
     world = _build(registry, line)
     if not line.is_trained:
         return world
     with stage("train", line.identities, registry):
-        stored = read_tensors(model_file(folder, line))
-        if stored is None:
-            raise RowsError(f"The trained model {model_file(folder, line)} is missing or damaged; run the plan again.")
-        weights, facts = stored
-        world.model.load_state_dict(weights)
-        return World(world.target, world.process, world.model.eval(), facts.get("seconds"))
+        try:
+            model = load(model_file(folder, line), world.model)
+        except (OSError, ValueError):
+            file = model_file(folder, line)
+            raise RowsError(f"The trained model {file} is missing or damaged; run the plan again.") from None
+        return World(world.target, world.process, model, getattr(model, "meta", {}).get("seconds"))
 
 
 def _build(registry: Registry, line: Line) -> World:

@@ -67,9 +67,9 @@ class Run:
 
         try:
             with safe_open(path, framework="pt") as file:
-                losses = json.loads((file.metadata() or {}).get("facts", "{}")).get("losses", [])
-            return [float(one) for one in losses]
-        except (OSError, SafetensorError, ValueError, TypeError, AttributeError):
+                record = json.loads((file.metadata() or {}).get("ddm_pyro", "{}"))
+            return [float(one) for one in record["meta"]["losses"]]
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError):
             return []
 
     def _file(self, folder: str, key: object) -> Path | None:

@@ -202,7 +202,7 @@ def test_report_without_rows_is_one_sentence(tmp_path: Path, content: str | None
         assert result.exit_code == 0
         assert "No measurement." in result.stdout
     else:
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert result.stderr.startswith("Error: ")
         assert "Traceback" not in result.stderr
         assert not (tmp_path / "report.html").exists()
@@ -214,3 +214,12 @@ def test_open_asks_for_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = write_rows(tmp_path / "run", [row()])
     assert invoke("report", folder, "--open").exit_code == 0
     assert opened == [(folder / "report.html").resolve().as_uri()]
+
+
+def test_a_refused_plan_announces_no_run(plan: Path) -> None:
+    plan.write_text(PLAN.replace("coupling = 0.5", "coupling = 'x'"))
+    refused = invoke("evaluate", plan)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "coupling='x'" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (plan.parent / "runs").exists()

@@ -146,8 +146,52 @@ def test_text_is_written_as_text(text_model: Path) -> None:
 def test_a_sampler_that_fixes_its_steps_needs_none(model: Path) -> None:
     assert invoke("sample", model, "--sampler", "first-hitting{refresh=2}").exit_code == 0
     refused = invoke("sample", model, "--sampler", "first-hitting", "--steps", 77)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "77" in refused.stderr
+
+
+@pytest.mark.parametrize(("steps", "blocks"), [((), 4), (("--steps", 2), 2)])
+def test_balanced_blocks(model: Path, steps: tuple[object, ...], blocks: int) -> None:
+    drawn = invoke("sample", model, "-n", 3, "--sampler", 'k-unmask{sizes="balanced"}', *steps)
+    assert drawn.exit_code == 0, drawn.stderr
+    sizes = [4 // blocks] * blocks
+    assert invoke("sample", model, "-n", 3, "--sampler", f"k-unmask{{sizes={sizes}}}").stdout == drawn.stdout
+    refused = invoke("sample", model, "--sampler", 'k-unmask{sizes="balanced"}', "--steps", 5)
+    assert refused.exit_code == 2
+    assert "into 5 blocks" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piece"),
+    [
+        (("--sampler", "first-hitting{refresh='x'}"), "refresh='x' of 'core/first-hitting' must be a whole number"),
+        (("--sampler", "first-hitting{refresh=0}"), "refresh=0"),
+        (("--sampler", "k-unmask{sizes=[1, 1]}"), "sum to 4"),
+        (("--device", "abacus"), "no device 'abacus'"),
+    ],
+)
+def test_what_a_model_cannot_do_is_one_sentence(model: Path, arguments: tuple[str, ...], piece: str) -> None:
+    refused = invoke("sample", model, *arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert piece in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piece"),
+    [
+        (("core/potts-chain{num_states=3, length='x', coupling=1.0}",), "length='x' of"),
+        ((CHAIN, "--network", "mlp{width='x'}"), "--network"),
+        ((CHAIN, "--rate", "uniform", "--parameterization", "mask-predictor"), "mask"),
+        ((CHAIN, "--rate", "rank-one{stationary=[0.5, 0.8]}"), "1.3"),
+    ],
+)
+def test_a_training_that_cannot_be_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], piece: str) -> None:
+    refused = invoke("train", *arguments, "--out", tmp_path / "model.ckpt")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert piece in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"something else"])
@@ -156,8 +200,9 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, content: bytes | None) -> Non
     if content is not None:
         path.write_bytes(content)
     result = invoke("sample", path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
+    assert "FileNotFoundError" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -49,6 +49,14 @@ def test_wrong_usage_is_one_message_and_code_2(arguments: list[str]) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["plugins"]])
+def test_no_arguments_print_the_help(arguments: list[str]) -> None:
+    bare, asked = (CliRunner().invoke(main, [*arguments, *more]) for more in ((), ("--help",)))
+    assert (bare.exit_code, bare.stderr) == (0, "")
+    assert bare.stdout == asked.stdout
+    assert len(bare.stdout.splitlines()) > 5
+
+
 def test_a_misspelt_command_gets_a_suggestion() -> None:
     assert "Did you mean 'evaluate'?" in CliRunner().invoke(main, ["evluate"]).stderr
 

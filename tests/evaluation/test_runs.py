@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import ddm_pyro as ddm
 from ddm_pyro.evaluation import Plan, PlanError, Results, evaluate, read_rows
 from ddm_pyro.evaluation.rows import ROWS
 from ddm_pyro.plugins import default_registry
@@ -312,3 +313,13 @@ def test_matrix_products_are_the_same_in_a_worker(plan):
     chain = {"id": "core/potts-chain", "num_states": 3, "length": 20, "coupling": 1.0}
     large = plan(target=chain, samples=600, metrics=[{"id": "core/mmd-hamming", "bandwidth": 8.0}])
     assert values(evaluate(large).rows) == values(evaluate(large, jobs=2).rows)
+
+
+def test_the_models_of_a_run_are_what_the_library_loads(trained, tmp_path):
+    (row,) = evaluate(trained(), out=tmp_path).rows
+    model = ddm.load(tmp_path / "models" / f"{row['train_key']}.safetensors")
+    assert model.meta["target"]["id"] == "core/potts-chain"
+    assert len(model.meta["losses"]) == 5
+    law = ddm.push(ddm.samplers.Ancestral(), model, steps=row["steps"])
+    target = ddm.targets.PottsChain(num_states=2, length=3, coupling=1.0)
+    assert ddm.metrics.TotalVariation()(law, target).value == pytest.approx(row["value"], abs=1e-12)

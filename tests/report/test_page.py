@@ -206,7 +206,8 @@ def test_damaged_samples_cost_only_themselves(tmp_path: Path, content: bytes) ->
 
 def test_training_losses_are_shown_where_they_were_kept(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    save_file({"w": torch.zeros(1)}, tmp_path / "models" / "cd34.safetensors", {"facts": '{"losses": [3.0, 2.5, 2.0]}'})
+    facts = {"ddm_pyro": '{"meta": {"losses": [3.0, 2.5, 2.0]}}'}
+    save_file({"w": torch.zeros(1)}, tmp_path / "models" / "cd34.safetensors", facts)
     images = page([row(train_key="cd34")], directory=tmp_path).all("img")
     assert "from 3.00 to 2.00 in 3 steps" in images[-1]["alt"]
 
