@@ -72,6 +72,7 @@ def register_losses(register: Register) -> None:
     register(LossSpec("generalized-kl", factory=f"{home}:GeneralizedKL", summary="generalised KL of mixture paths"))
     register(LossSpec("discrete-nelbo", factory=f"{home}:DiscreteNELBO", summary="bound of a sampler's own N steps"))
     register(LossSpec("mask-size-weighted", factory=f"{home}:MaskSizeWeighted", summary="bound of k-unmask sampling"))
+    register(LossSpec("ratio-matching", factory=f"{home}:RatioMatching", summary="each noised token from the others"))
     register(LossSpec("cross-entropy", factory=f"{home}:CrossEntropy", summary="-log p(x_0 | x_t), unweighted"))
 
 

@@ -24,9 +24,11 @@ class Network(nn.Module, ABC):
 
     Attributes:
         config: keyword arguments of the constructor, plain numbers.
+        is_hollow: whether the output at a position ignores the token at that position.
     """
 
     head: nn.Module
+    is_hollow: bool = False
 
     def __init__(self, **config: int | None) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ class MLP(Network):
         self.embed = nn.Embedding(num_symbols, EMBEDDING)
         self.enter = nn.Linear(length * EMBEDDING, width)
         self.condition = Condition(width, classes)
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         # Each position reads the shared features through a slice of its own, and its own token.
         self.spread = nn.Linear(width, length * EMBEDDING)
         self.own = nn.Linear(EMBEDDING, 4 * EMBEDDING)
@@ -63,7 +63,9 @@ class MLP(Network):
         return torch.nn.functional.silu(self.mix(spread) + self.own(tokens))
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
+    """h + layers(norm(h) modulated by the condition)."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -71,5 +73,6 @@ class _Block(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        """(..., D) each -> (..., D)."""
         scale, shift = self.shift(condition).chunk(2, -1)
         return h + self.layers(self.norm(h) * (1 + scale) + shift)

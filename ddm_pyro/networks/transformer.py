@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
 
 from ddm_pyro.networks.base import Condition, Network, zero_head
+from ddm_pyro.networks.blocks import AdaptiveNorm, Block
 
 
 class Transformer(Network):
@@ -49,8 +49,8 @@ class Transformer(Network):
         self.embed = nn.Embedding(num_symbols, width)
         self.position = nn.Parameter(0.02 * torch.randn(length, width))
         self.condition = Condition(width, classes)
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
-        self.norm = _AdaptiveNorm(width, parts=2)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = AdaptiveNorm(width, parts=2)
         self.head = zero_head(width, num_symbols if out is None else out)
 
     def trunk(self, x: Tensor, t: Tensor, *, label: Tensor | None = None) -> Tensor:
@@ -63,37 +63,3 @@ class Transformer(Network):
             h = block(h, condition)
         h, *_ = self.norm(h, condition)
         return h.reshape(*batch, *h.shape[-2:])
-
-
-class _AdaptiveNorm(nn.Module):
-    """Layer norm with scale and shift read from the condition, and gates (which start at zero) for the rest."""
-
-    def __init__(self, width: int, parts: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.parts, self.modulation = parts, nn.Linear(width, parts * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-
-    def forward(self, h: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
-        scale, shift, *gates = self.modulation(silu(condition)).chunk(self.parts, -1)
-        return self.norm(h) * (1 + scale) + shift, *gates
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.layers_norm = _AdaptiveNorm(width, parts=3), _AdaptiveNorm(width, parts=3)
-        self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        normed, gate = self.attention_norm(h, condition)
-        h = h + (1 + gate) * self._attend(normed)
-        normed, gate = self.layers_norm(h, condition)
-        return h + (1 + gate) * self.layers(normed)
-
-    def _attend(self, h: Tensor) -> Tensor:
-        split = self.query_key_value(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(scaled_dot_product_attention(split[0], split[1], split[2]).transpose(1, 2).flatten(-2))

@@ -64,8 +64,16 @@ class Parameterization(nn.Module, ABC):
         A score derived from an x0 head gives ratio 0 to what the token seen excludes, as at t = 0 without noise: there
         a model that knows the token's own evidence apart (``Exact``, ``LeaveOneOut``) still answers.
         """
-        ratios = conversions.ratios_to_all(self.process, x, self.log_score(x, t))
+        if self.primary == "x0":  # without a logarithm in between, which has no gradient where a ratio is 0
+            ratios = conversions.ratio_table(self.process, x, t, self.x0_log_probs(x, t))
+        else:
+            ratios = conversions.ratios_to_all(self.process, x, self.log_score(x, t))
         return ratios / ratios.sum(-1, keepdim=True)
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether ``conditionals`` at a position never looks at the token there."""
+        return False
 
     def bind(self, **cond: Any) -> Parameterization:
         """The same parameters, with conditioning passed to the network on every call."""

@@ -46,6 +46,11 @@ class Exact(Parameterization):
         self.target = target
         self.time_free = process.is_masked
 
+    @property
+    def is_hollow(self) -> bool:
+        """True: ``conditionals`` leaves the token's own evidence out."""
+        return True
+
     def x0_log_probs(self, x: Tensor, t: Any, *, at: Tensor | None = None) -> Tensor:
         """log p(x_0^l = v | x_t = x), float64."""
         evidence = self._evidence(x, t)

@@ -86,8 +86,15 @@ class LeaveOneOut(X0):
     p(x_0^l = v | x_t) is proportional to p(x_0^l = v | the other tokens) P(x_t^l | x_0^l = v), so the logits are those
     of the network plus the log-likelihood. For noise without masks this spares the network from learning that a token
     seen almost without noise is almost certainly right: its loss near t = 0 is finite from the first step. The network
-    may look at token l as well; with a masked process this is ``X0``.
+    may look at token l as well; with a masked process this is ``X0``. Over a network that does not and says so
+    (``is_hollow = True``, as ``networks.HollowTransformer`` and ``HollowMLP`` do) the model is *hollow* too, and its
+    ``conditionals`` are those of the other tokens.
     """
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether the network says so of itself (``is_hollow``), as ``networks.HollowTransformer`` does."""
+        return bool(getattr(self.network, "is_hollow", False))
 
     def conditionals(self, x: Tensor, t: Tensor) -> Tensor:
         """p_t(x_l = . | the other tokens), (..., L, A): the network's law carried to t."""

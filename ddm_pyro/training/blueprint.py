@@ -20,7 +20,9 @@ _VIEWS = {
         parameterizations.MaskPredictor,
     )
 }
-_NETWORKS = {cls.__name__: cls for cls in (networks.MLP, networks.Transformer)}
+_NETWORKS = {
+    cls.__name__: cls for cls in (networks.MLP, networks.Transformer, networks.HollowMLP, networks.HollowTransformer)
+}
 _SCHEDULES = {
     cls.__name__: cls
     for cls in (schedules.Linear, schedules.LogLinear, schedules.Cosine, schedules.Geometric, schedules.Constant)

@@ -11,7 +11,17 @@ from loss_worlds import Tilted, world
 from ddm_pyro import losses
 
 T = 0.35
-BOTH = ("NELBO", "ScoreEntropy", "explicit", "ScoreMatching", "matching", "implicit", "implicit matching")
+BOTH = (
+    "NELBO",
+    "ScoreEntropy",
+    "explicit",
+    "ScoreMatching",
+    "matching",
+    "implicit",
+    "implicit matching",
+    "RatioMatching",
+)
+BOTH += ("squared ratios",)
 OF_POSTERIORS = ("CrossEntropy", "GeneralizedKL", "DiscreteNELBO", "MaskSizeWeighted")
 CASES = [
     (kind, primary, name)
@@ -31,6 +41,8 @@ def make(name, exact):
         return losses.ScoreMatching("explicit", exact=exact)
     if name.startswith("implicit"):
         return (losses.ScoreMatching if name.endswith("matching") else losses.ScoreEntropy)("implicit")
+    if name == "squared ratios":
+        return losses.RatioMatching("squared")
     if name == "DiscreteNELBO":
         return losses.DiscreteNELBO(times=(1.0, T, 0.1, 0.0))
     return getattr(losses, name)()

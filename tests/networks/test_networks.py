@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from ddm_pyro import X0, ForwardProcess, Score, rates, schedules
-from ddm_pyro.networks import MLP, Transformer
+from ddm_pyro.networks import MLP, HollowMLP, HollowTransformer, Transformer
 
 BUILD = [
     lambda **kw: MLP(**{"width": 8, "depth": 1, **kw}),
     lambda **kw: Transformer(**{"width": 8, "depth": 1, "heads": 2, **kw}),
 ]
+HOLLOW = [
+    lambda **kw: HollowMLP(**{"width": 8, "depth": 1, **kw}),
+    lambda **kw: HollowTransformer(**{"width": 8, "depth": 2, "heads": 2, **kw}),
+]
+ALL = BUILD + HOLLOW
 
 
 def awake(network):
@@ -20,7 +25,7 @@ def awake(network):
     return network
 
 
-@pytest.mark.parametrize("build", BUILD)
+@pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 @pytest.mark.parametrize("length", [1, 4])
 def test_any_batch_shape_is_the_same_rows(build, batch, length):
@@ -47,7 +52,39 @@ def test_every_position_sees_every_token_and_the_time(build):
     assert not torch.allclose(net(x.flip(-1), t), out.flip(-2))
 
 
-@pytest.mark.parametrize("build", BUILD)
+@pytest.mark.parametrize("build", HOLLOW)
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_a_hollow_position_sees_all_tokens_but_its_own(build, length):
+    net = awake(build(num_symbols=4, length=length)).double()
+    assert net.is_hollow
+    torch.manual_seed(1)
+    x, t = torch.randint(0, 4, (3, length)), torch.rand(3, dtype=torch.float64)
+    out = net(x, t)
+    for position, token in [(k, v) for k in range(length) for v in range(4)]:
+        other = x.clone()
+        other[:, position] = token
+        change = (net(other, t) - out).abs().amax(-1)
+        assert bool((change[:, position] == 0).all())
+        swapped = other[:, position] != x[:, position]
+        rest = torch.arange(length) != position
+        assert bool((change[swapped][:, rest] > 1e-9).all())
+    assert bool(((net(x, t + 0.01) - out).abs().amax(-1) > 1e-9).all())
+
+
+@pytest.mark.parametrize("build", HOLLOW)
+def test_a_hollow_gradient_is_zero_at_its_own_token(build):
+    net = awake(build(num_symbols=4, length=3)).double()
+    x, t = torch.tensor([[0, 1, 2]]), torch.tensor([0.4], dtype=torch.float64)
+    kept = {}
+    net.embed.register_forward_hook(lambda module, given, found: kept.update(tokens=found.retain_grad() or found))
+    out = net(x, t)
+    for position in range(3):
+        (gradient,) = torch.autograd.grad(out[0, position].square().sum(), kept["tokens"], retain_graph=True)
+        assert bool((gradient[0, position] == 0).all())
+        assert all(bool(gradient[0, k].any()) for k in range(3) if k != position)
+
+
+@pytest.mark.parametrize("build", ALL)
 def test_starts_at_the_uniform_law_and_the_score_one(build):
     process = ForwardProcess(rates.Uniform(3), schedules.Linear(), length=2)
     net = build(num_symbols=3, length=2)
@@ -56,7 +93,7 @@ def test_starts_at_the_uniform_law_and_the_score_one(build):
     assert bool((Score(net, process).log_score(x, t) == 0).all())
 
 
-@pytest.mark.parametrize("cls", [MLP, Transformer])
+@pytest.mark.parametrize("cls", [MLP, Transformer, HollowMLP, HollowTransformer])
 def test_for_process_sizes(cls):
     masked = ForwardProcess([rates.Masked(2), rates.Masked(5)], schedules.Linear())
     net = cls.for_process(masked, width=8)
@@ -70,7 +107,7 @@ def test_for_process_sizes(cls):
         cls.for_process(masked, "rate")
 
 
-@pytest.mark.parametrize("build", BUILD)
+@pytest.mark.parametrize("build", ALL)
 def test_labels_condition_and_follow_rows(build):
     net = awake(build(num_symbols=3, length=2, classes=4))
     x, t = torch.zeros(3, 2, dtype=torch.int64), torch.full((3,), 0.5)
@@ -86,14 +123,14 @@ def test_labels_condition_and_follow_rows(build):
         build(num_symbols=3, length=2)(x, t, label=label)
 
 
-@pytest.mark.parametrize("build", BUILD)
+@pytest.mark.parametrize("build", ALL)
 def test_every_parameter_is_used(build):
     net = awake(build(num_symbols=3, length=2, classes=2))
     net(torch.tensor([[0, 1]]), torch.tensor([0.5]), label=torch.tensor([1])).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in net.parameters())
 
 
-@pytest.mark.parametrize("build", BUILD)
+@pytest.mark.parametrize("build", ALL)
 def test_traces_without_looking_at_values(build):
     net = awake(build(num_symbols=3, length=2))
     x, t = torch.tensor([[0, 1], [2, 2]]), torch.tensor([0.5, 0.1])
@@ -106,5 +143,6 @@ def test_bad_sizes_are_quoted():
         MLP(num_symbols=3, length=2, width=0)
     with pytest.raises(ValueError, match=r"depth=1\.5"):
         Transformer(num_symbols=3, length=2, depth=1.5)
-    with pytest.raises(ValueError, match="width=10 must be a multiple of heads=4"):
-        Transformer(num_symbols=3, length=2, width=10)
+    for cls in (Transformer, HollowTransformer):
+        with pytest.raises(ValueError, match="width=10 must be a multiple of heads=4"):
+            cls(num_symbols=3, length=2, width=10)

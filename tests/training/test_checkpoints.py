@@ -279,3 +279,15 @@ def test_files_of_the_wrong_kind(tmp_path):
     with pytest.raises(TypeError, match="must be a Parameterization"):
         ddm.save(tmp_path / "other.ckpt", tiny().network)
     assert not (tmp_path / "other.ckpt").exists()
+
+
+@pytest.mark.parametrize("network", [networks.HollowMLP, networks.HollowTransformer])
+def test_hollow_models_come_back(tmp_path, network):
+    process = tiny(rate=rates.Uniform(3)).process
+    model = ddm.LeaveOneOut(network.for_process(process, width=8, depth=1), process)
+    torch.nn.init.normal_(model.network.head.weight)
+    ddm.save(tmp_path / "model.ckpt", model)
+    again = ddm.load(tmp_path / "model.ckpt")
+    assert again.is_hollow
+    x, t = torch.tensor([[0, 1, 1], [1, 0, 0]]), torch.tensor([0.2, 0.7])
+    assert torch.equal(again.conditionals(x, t), model.conditionals(x, t))
