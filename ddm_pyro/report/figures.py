@@ -47,7 +47,7 @@ def plot(lines: Sequence[Line], styles: Mapping[str, Style]) -> Figure | None:
         >>> plot([], {}) is None
         True
     """
-    drawn = [(line.sampler, [p for p in line.points if p.nfe is not None and math.isfinite(p.value)]) for line in lines]
+    drawn = [(line.sampler, [point for point in line.points if _can_be_drawn(point)]) for line in lines]
     points = [point for _, some in drawn for point in some]
     if not points:
         return None
@@ -99,6 +99,10 @@ def svg_uri(figure: Figure) -> str:
         stream.getvalue(),
     )
     return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _can_be_drawn(point: Point) -> bool:
+    return point.nfe is not None and math.isfinite(point.value) and not point.is_vacuous
 
 
 def _quiet(axes: Axes) -> None:

@@ -40,6 +40,11 @@ class Group:
         return tuple(row for row in self.rows if row.get("status", "ok") == "ok" and number(row, "value") is not None)
 
     @property
+    def unmeasured(self) -> tuple[Row, ...]:
+        """The other rows: failed, timed out, skipped."""
+        return tuple(row for row in self.rows if row.get("status", "ok") != "ok")
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Labels of the metrics measured, in the order of the rows."""
         return tuple(dict.fromkeys(self.labels(row, "metric") for row in self.measured))
@@ -67,6 +72,7 @@ class Point:
         bound: largest finite bound of the theory, None without one.
         floor: largest noise floor, None without one.
         repetitions: how many rows it stands for.
+        lower_only: whether all that is known is that the truth is at least ``lcb``.
     """
 
     steps: float | None
@@ -78,6 +84,12 @@ class Point:
     bound: float | None
     floor: float | None
     repetitions: int
+    lower_only: bool = False
+
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether nothing is known that was not known before: a lower limit of zero and no upper one."""
+        return self.lower_only and self.value <= 0.0
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -147,16 +159,18 @@ def _points(rows: Iterable[Row]) -> Iterable[Point]:
     for members in cells.values():
         values = [value for row in members if (value := number(row, "value")) is not None]
         spent = [one for row in members if (one := evaluations(row)) is not None]
+        upper = max(_all(members, "ucb"), default=None)
         yield Point(
             steps=number(members[0], "steps"),
             nfe=sum(spent) / len(spent) if spent else None,
             value=sum(values) / len(values),
             lcb=min(_all(members, "lcb"), default=None),
-            ucb=max(_all(members, "ucb"), default=None),
+            ucb=upper,
             exact=all(row.get("kind") == "exact" for row in members),
             bound=max(_all(members, "bound"), default=None),
             floor=max(_all(members, "floor") or _all(members, "null_mean"), default=None),
             repetitions=len(members),
+            lower_only=upper is None and any(row.get("kind") == "lower" for row in members),
         )
 
 

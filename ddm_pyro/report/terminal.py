@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ddm_pyro.report.components import Components
-from ddm_pyro.report.numbers import show, whole
+from ddm_pyro.report.numbers import whole
 from ddm_pyro.report.problems import counts, problems_of, violations_of
 from ddm_pyro.report.run import Run
 from ddm_pyro.report.series import groups_of
-from ddm_pyro.report.tables import ValueTable, value_table
+from ddm_pyro.report.tables import ROUNDING, ValueTable, value_table
 
 #: Reasons of skipped and failed measurements that are spelled out.
 REASONS = 6
@@ -43,8 +43,10 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
         if group.measured:
             directions = components.directions(group.measured, group.labels)
             console.print(Text(group.title, style="bold"))
-            table, hidden = _table(value_table(group, directions), console.width)
+            table, uniform, hidden = _table(value_table(group, directions), console.width)
             console.print(table)
+            if uniform:
+                console.print(Text(f"The same everywhere: {', '.join(uniform)}", style="dim"))
             if hidden:
                 console.print(Text(f"Not shown for want of width: {', '.join(hidden)}", style="dim"))
             console.print()
@@ -55,14 +57,19 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)
 
 
-def _table(values: ValueTable, width: int) -> tuple[Table, list[str]]:
+def _table(values: ValueTable, width: int) -> tuple[Table, list[str], list[str]]:
+    """The table, metrics told in words because they say the same everywhere, and those left out."""
     table = Table(box=_BOX, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     longest = max([7, *(len(entry.sampler) for entry in values.entries)])
     sampler_width = min(longest, max(12, width // 3))
     table.add_column("sampler", no_wrap=True, overflow="ellipsis", width=sampler_width)
     table.add_column("steps", justify="right", no_wrap=True)
     table.add_column("nfe", justify="right", no_wrap=True)
-    shown, hidden = _fitting(values, width - sampler_width - _FIXED)
+    room, uniform = width - sampler_width - _FIXED, {}
+    shown, hidden = _fitting(values.metrics, room)
+    if hidden:  # columns that tell nothing apart give way first
+        uniform = {metric: text for metric in values.metrics if (text := _uniform(values, metric))}
+        shown, hidden = _fitting([metric for metric in values.metrics if metric not in uniform], room)
     for metric in shown:
         table.add_column(Text(_broken(metric)), justify="right", min_width=_room(metric))
     previous = None
@@ -70,23 +77,30 @@ def _table(values: ValueTable, width: int) -> tuple[Table, list[str]]:
         cells = [Text(entry.sampler if entry.sampler != previous else "")]
         cells += [Text(whole(entry.steps)), Text(whole(entry.nfe))]
         for metric in shown:
-            point = entry.points.get(metric)
-            says = "" if point is None else f"{'' if point.exact else '~'}{show(point.value)}"
-            cells.append(Text(says, style="bold" if k in values.best[metric] else ""))
+            cells.append(Text(entry.text(metric), style="bold" if k in values.best[metric] else ""))
         table.add_row(*cells)
         previous = entry.sampler
-    return table, hidden
+    return table, [f"{metric} {text}" for metric, text in uniform.items()], hidden
 
 
-def _fitting(values: ValueTable, room: int) -> tuple[list[str], list[str]]:
+def _uniform(values: ValueTable, metric: str) -> str:
+    """What all cells of a column say, when there are several and they say the same; rounding errors say 0."""
+    points = [entry.points.get(metric) for entry in values.entries]
+    if len(points) > 1 and all(one is not None and one.exact and abs(one.value) <= ROUNDING for one in points):
+        return "0 up to rounding"
+    texts = {entry.text(metric) for entry in values.entries}
+    return texts.pop() if len(texts) == 1 and len(values.entries) > 1 else ""
+
+
+def _fitting(metrics: Sequence[str], room: int) -> tuple[list[str], list[str]]:
     """Metrics that fit in so many columns of text, at least one, and those that do not."""
     shown: list[str] = []
-    for metric in values.metrics:
+    for metric in metrics:
         room -= _room(metric) + 2
         if room < 0 and shown:
             break
         shown.append(metric)
-    return shown, list(values.metrics[len(shown) :])
+    return shown, list(metrics[len(shown) :])
 
 
 def _room(metric: str) -> int:

@@ -20,7 +20,7 @@ from ddm_pyro.report import Run, print_run
 from ddm_pyro.report.figures import plot, training_plot
 from ddm_pyro.report.palette import styles
 from ddm_pyro.report.pictures import grid, png
-from ddm_pyro.report.series import Line, Point
+from ddm_pyro.report.series import Line, Point, groups_of, lines_of
 
 
 def point(nfe: float, value: float, **known: Any) -> Point:
@@ -140,3 +140,26 @@ def test_what_did_not_fit_is_named() -> None:
     stream = io.StringIO()
     print_run(Run(list(exact_rows())), Console(file=stream, width=50))
     assert "Not shown for want of width: mmd-hamming, nll" in stream.getvalue()
+
+
+def test_columns_that_say_the_same_everywhere_give_way_first() -> None:
+    names = ("core/tv", "core/kl", *(f"core/long-metric-name-{k}" for k in range(4)))
+    rows = [
+        row(sampler=f"core/{sampler}", metric=metric, value=1.0 if j < 2 else 0.1 * (k + j), kind="exact")
+        for k, sampler in enumerate("ab")
+        for j, metric in enumerate(names)
+    ]
+    narrow, wide = io.StringIO(), io.StringIO()
+    print_run(Run(rows), Console(file=narrow, width=60))
+    print_run(Run(rows), Console(file=wide, width=200))
+    assert "The same everywhere: tv 1.00, kl 1.00" in narrow.getvalue()
+    assert narrow.getvalue().splitlines()[1].split()[:2] == ["long-", "long-"]
+    assert "The same everywhere" not in wide.getvalue()
+
+
+def test_a_lower_limit_of_zero_is_not_drawn() -> None:
+    limits = {"kind": "lower", "lcb": 0.0, "ucb": float("inf")}
+    (line,) = lines_of(groups_of([row(value=0.0, **limits)])[0], "tv")
+    assert plot([line], styles(["ancestral"])) is None
+    (line,) = lines_of(groups_of([row(value=0.25, **{**limits, "lcb": 0.25})])[0], "tv")
+    assert plot([line], styles(["ancestral"])) is not None

@@ -111,7 +111,7 @@ def test_values_that_are_no_numbers_are_never_best() -> None:
 
 def test_a_point_says_what_it_rests_on() -> None:
     (line,) = lines_of(groups_of([row(kind="lower", value=0.2, lcb=0.1, ucb=None)])[0], "tv")
-    assert describe_point(line.points[0]) == "at least 0.100 · estimated"
+    assert describe_point(line.points[0]) == "at least 0.100 · no upper limit"
 
 
 def test_a_cell_that_was_run_again_counts_once() -> None:
@@ -151,3 +151,34 @@ def test_every_number_fits_a_column() -> None:
         text = show(value)
         assert len(text) <= 9
         assert float(text) == pytest.approx(value, rel=0.06)
+
+
+def test_a_lower_limit_by_itself_is_shown_as_one_and_beats_nothing() -> None:
+    limits = [
+        row(sampler=f"core/{s}", kind="lower", value=v, lcb=v, ucb=float("inf")) for s, v in [("a", 0.0), ("b", 0.3)]
+    ]
+    values = value_table(groups_of([*limits, row(sampler="core/c", value=0.5)])[0])
+    assert [entry.text("tv") for entry in values.entries] == ["≥0", "≥0.300", "0.500"]
+    assert values.best["tv"] == frozenset()
+    # With an upper limit it is an estimate like others.
+    both = value_table(groups_of([row(kind="lower", value=0.2, lcb=0.1, ucb=0.3)])[0])
+    assert both.entries[0].text("tv") == "~0.200"
+
+
+def test_cells_without_a_value_say_why() -> None:
+    rows = [
+        row(),
+        row(metric="core/kl", value=None, status="error", stage="metric"),
+        row(metric="core/nll", value=None, status="skipped", stage="metric"),
+        row(steps=16, nfe=16, metric="core/nll", value=0.5),
+        row(sampler="core/euler", steps=4, nfe=None, value=None, status="timeout", stage="sample"),
+        row(sampler="core/k-unmask", steps=4, nfe=None, value=None, status="skipped", stage="sample"),
+    ]
+    values = value_table(groups_of(rows)[0])
+    found = {(one.sampler, one.steps): [one.text(metric) for metric in ("tv", "kl", "nll")] for one in values.entries}
+    assert set(values.metrics) == {"tv", "kl", "nll"}
+    assert found == {
+        ("ancestral", 8): ["0.0500", "failed", "skipped"],
+        ("ancestral", 16): ["", "", "0.500"],
+        ("euler", 4): ["timed out", "", ""],
+    }
