@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_pyro.evaluation.artifacts import read_json, write_json
 from ddm_pyro.evaluation.build import make
+from ddm_pyro.evaluation.calibration import keep_calibration
 from ddm_pyro.evaluation.cells import Cell
 from ddm_pyro.evaluation.certificates import Certified, certify, compare
 from ddm_pyro.evaluation.guard import Failure, Stopped, stage
 from ddm_pyro.evaluation.keys import SCHEMA_VERSION, Identity, digest, seed_of
 from ddm_pyro.evaluation.laws import Drawn, draw, reference, reference_sample
 from ddm_pyro.evaluation.learning import World, build_world
+from ddm_pyro.evaluation.positions import keep_positions
 from ddm_pyro.evaluation.rows import ROW_FIELDS
 from ddm_pyro.metrics import Estimate
 
@@ -117,8 +120,18 @@ def run_cell(registry: Registry, cell: Cell, folder: Path, wanted: frozenset[str
             bench = Bench(registry, cell, folder, world, drawn, reference(world.target))
     except Stopped as stopped:
         return [failed_row(cell, one, stopped.failure) for one in metrics]
+    _look_closer(bench)
     certified = tuple(certify(registry, cell, world, one) for one in cell.bounds)
     return [_row(bench, one, certified) for one in metrics]
+
+
+def _look_closer(bench: Bench) -> None:
+    """Store what only the report shows. It has no row, so that what fails or takes too long here costs no more."""
+    cell, world, involved = bench.cell, bench.world, (*bench.cell.line.identities, *bench.cell.sampler)
+    with suppress(Stopped), stage("metric", involved, bench.registry, cell.timeout):
+        keep_positions(bench.folder, cell, world.target, bench.reference, bench.drawn)
+    with suppress(Stopped), stage("metric", involved, bench.registry, cell.timeout):
+        keep_calibration(bench.folder, cell.line, world)
 
 
 def _row(bench: Bench, identity: Identity, certified: tuple[Certified, ...]) -> Row:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddm_pyro.evaluation.artifacts import write_json
+from ddm_pyro.evaluation.calibration import calibration_file
 from ddm_pyro.evaluation.cells import Cell
 from ddm_pyro.evaluation.environment import environment
 from ddm_pyro.evaluation.errors import Halt
@@ -20,6 +21,7 @@ from ddm_pyro.evaluation.laws import sample_file
 from ddm_pyro.evaluation.learning import is_trained, model_file
 from ddm_pyro.evaluation.measuring import Row
 from ddm_pyro.evaluation.plan import Plan
+from ddm_pyro.evaluation.positions import positions_file
 from ddm_pyro.evaluation.results import META, Results
 from ddm_pyro.evaluation.rows import ROWS, RowLog, read_rows
 from ddm_pyro.evaluation.work import Outcome, Recipe, Task, run
@@ -120,9 +122,11 @@ class Session:
         for task in trainings:
             model_file(self.folder, task.line).unlink(missing_ok=True)
             model_file(self.folder, task.line).with_suffix(".partial").unlink(missing_ok=True)
+            calibration_file(self.folder, task.line).unlink(missing_ok=True)
         for task in pending:
             if task.cell is not None:
                 sample_file(self.folder, task.cell).unlink(missing_ok=True)
+                positions_file(self.folder, task.cell).unlink(missing_ok=True)
         for file in (self.folder / "floors").glob("*.json"):
             file.unlink()
 
