@@ -51,6 +51,8 @@ _NAMES = {
     "sample": "sampling",
     "push": "sampling",
     "Sampler": "samplers",
+    "DiffusionPrior": "infer",
+    "diffusion_sample": "infer",
     "fit": "training",
     "FitResult": "training",
     "load": "training",
@@ -87,6 +89,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from ddm_pyro import infer as infer
     from ddm_pyro import metrics as metrics
     from ddm_pyro import paths as paths
     from ddm_pyro import rates as rates
@@ -95,6 +98,8 @@ if TYPE_CHECKING:
     from ddm_pyro import targets as targets
     from ddm_pyro.distributions import Samples as Samples
     from ddm_pyro.distributions import Tabular as Tabular
+    from ddm_pyro.infer import DiffusionPrior as DiffusionPrior
+    from ddm_pyro.infer import diffusion_sample as diffusion_sample
     from ddm_pyro.parameterizations import X0 as X0
     from ddm_pyro.parameterizations import Exact as Exact
     from ddm_pyro.parameterizations import LeaveOneOut as LeaveOneOut

@@ -1,4 +1,8 @@
 """Discrete diffusion inside Pyro programs: priors, forward kernels beside a model, samplers as guides."""
 
+from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior
+from ddm_pyro.infer.sample import diffusion_sample as diffusion_sample
 from ddm_pyro.infer.sites import PLAN as PLAN
 from ddm_pyro.infer.sites import PRIOR as PRIOR
+from ddm_pyro.infer.sites import STATE as STATE
+from ddm_pyro.infer.timeless import TimeOfMasks as TimeOfMasks

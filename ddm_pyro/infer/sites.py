@@ -6,3 +6,5 @@ from __future__ import annotations
 PRIOR = "ddm_prior"
 #: Key on the site of a plan: the name of the site whose tokens it orders.
 PLAN = "ddm_plan_of"
+#: Key on the site of an intermediate state: the name of the site it leads to.
+STATE = "ddm_state_of"

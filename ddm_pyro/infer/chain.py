@@ -1,0 +1,121 @@
+"""A reverse process as the Markov chain it is: a start, kernels, and the forward kernels that undo them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ddm_pyro.distributions import TokenLaw
+from ddm_pyro.infer.plans import MAX_SEQUENCES
+from ddm_pyro.infer.reverse import Reverse
+from ddm_pyro.infer.rows import check_rows
+from ddm_pyro.infer.stack import refuse_silent_enumeration
+from ddm_pyro.sampling.loop import denoise_law
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The states at ``times`` and the kernels between them, the final denoising being one more.
+
+    Attributes:
+        reverse: the reverse process, of one sampler.
+        kernels: how many; kernel k leads from state k to state k + 1, and the last one to the data.
+    """
+
+    reverse: Reverse
+    kernels: int
+
+    @classmethod
+    def of(cls, reverse: Reverse) -> Chain:
+        """Raises ValueError for a predictor with correctors."""
+        if len(reverse.samplers) > 1:
+            raise ValueError(
+                f"{list(reverse.samplers)} takes several steps a time; a chain of named states needs one sampler. "
+                "Use DiffusionPrior(..., density='exact')."
+            )
+        return cls(reverse, len(reverse.times) - 1 + reverse.denoise)
+
+    def start(self) -> TorchDistribution:
+        """The law of state 0, the process's prior."""
+        return self.reverse.process.prior()
+
+    def step(self, x: Tensor, k: int) -> StepLaw:
+        """The law of state k + 1 given state k = x, (..., L)."""
+        return StepLaw(self, x, k)
+
+    def noising(self, x: Tensor, k: int) -> TorchDistribution:
+        """The forward law of state k given state k + 1 = x."""
+        return self.reverse.process.transition(x, self._clock(k + 1), self._clock(k), validate_args=False)
+
+    def _clock(self, k: int) -> Tensor:
+        """Time of state k for the forward kernels."""
+        times = self.reverse.times
+        if k == self.kernels:
+            return torch.zeros_like(times[0])
+        # State N before a final denoising may sit at time 0 and still hold noise: the forward kernel must reach it.
+        return times[k - 1] / 2 if k == len(times) - 1 and self.reverse.denoise else times[k]
+
+
+class StepLaw(TokenLaw):
+    """One kernel of a chain, for a batch of any shape.
+
+    Args:
+        chain: the chain.
+        x: (..., L) the state before.
+        k: which kernel.
+
+    Raises:
+        ValueError: conditions of the model that do not fit the batch.
+    """
+
+    def __init__(self, chain: Chain, x: Tensor, k: int, validate_args: bool | None = None) -> None:
+        self.chain, self.x, self.k = chain, x.long(), k
+        self.space = chain.reverse.space if k == chain.kernels - 1 else chain.reverse.process.space
+        super().__init__(x.shape[:-1], x.shape[-1:], validate_args=validate_args)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.x.device
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override, unused-ignore]
+        """Whether there are few sequences."""
+        return not self.space.is_countable and self.space.num_states <= MAX_SEQUENCES
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> StepLaw:
+        """The same law for a larger batch."""
+        new = super().expand(batch_shape, _instance)
+        new.x = self.x.expand(new.batch_shape + self.event_shape)
+        return new
+
+    def __call__(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """A draw, as ``pyro.sample`` asks for it."""
+        refuse_silent_enumeration(self)
+        return self.sample(sample_shape)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws, (*sample_shape, *batch, L)."""
+        x = self.x.expand(*sample_shape, *self.x.shape)
+        with torch.no_grad():
+            return self._rows(x).sample().reshape(x.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log-probability, (..., L) -> (...,) float64."""
+        if self._validate_args:
+            self._validate_sample(value)
+        value, x = torch.broadcast_tensors(value.long(), self.x)
+        return self._rows(x).log_prob(value.reshape(-1, value.shape[-1])).reshape(value.shape[:-1])
+
+    def _rows(self, x: Tensor) -> TorchDistribution:
+        reverse = self.chain.reverse
+        check_rows(reverse.model, x.shape[:-1])
+        x = x.reshape(-1, x.shape[-1])
+        model = reverse.rows(torch.arange(len(x), device=x.device)).model
+        if self.k == len(reverse.times) - 1:
+            return denoise_law(model, x, reverse.times[-1])
+        return reverse.sampler.step(model, x, reverse.times[self.k], reverse.times[self.k + 1])
