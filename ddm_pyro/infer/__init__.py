@@ -1,5 +1,10 @@
 """Discrete diffusion inside Pyro programs: priors, forward kernels beside a model, samplers as guides."""
 
+from ddm_pyro.infer.auto import AutoDiscreteDiffusion as AutoDiscreteDiffusion
+from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
+from ddm_pyro.infer.auto import TokenMLP as TokenMLP
+from ddm_pyro.infer.auto import Weighted as Weighted
+from ddm_pyro.infer.auto import weigh as weigh
 from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior
 from ddm_pyro.infer.sample import diffusion_sample as diffusion_sample
 from ddm_pyro.infer.sites import PLAN as PLAN

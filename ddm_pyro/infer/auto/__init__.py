@@ -1,0 +1,7 @@
+"""Joint guides for discrete latents by discrete diffusion, and the same machinery for unnormalised densities."""
+
+from ddm_pyro.infer.auto.elbo import ParticleELBO as ParticleELBO
+from ddm_pyro.infer.auto.guide import AutoDiscreteDiffusion as AutoDiscreteDiffusion
+from ddm_pyro.infer.auto.network import TokenMLP as TokenMLP
+from ddm_pyro.infer.auto.weighted import Weighted as Weighted
+from ddm_pyro.infer.auto.weighted import weigh as weigh

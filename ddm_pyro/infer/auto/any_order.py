@@ -1,0 +1,80 @@
+"""The masked family: tokens are drawn one at a time in a uniformly random order, each given those before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ddm_pyro import random
+from ddm_pyro.distributions import inverse_cdf
+from ddm_pyro.infer.auto.families import Family
+from ddm_pyro.spaces import StateSpace
+
+
+class AnyOrder(Family):
+    """q(x, order) = (1/L!) prod_k q(x_{o_k} | x_{o_1}, ..., x_{o_{k-1}}), and r(order | x) = 1/L!.
+
+    This is a masked diffusion that unmasks one token at a time (first-hitting sampling): a path is the pair (order, x),
+    shape (2, L). The network sees masks (id V) at the tokens to come, and t = their share. All L conditionals of a
+    path are one batched network call; drawing takes L calls.
+
+    Example:
+        >>> from ddm_pyro.infer.auto.network import TokenMLP
+        >>> space = StateSpace((2, 3), 2)
+        >>> family = AnyOrder(space, TokenMLP(space, width=8))
+        >>> path = torch.tensor([[[1, 0], [1, 2]]])
+        >>> family.log_density(path).exp()  # the uniform law, before training
+        tensor([0.1667], dtype=torch.float64, grad_fn=<ExpBackward0>)
+    """
+
+    def __init__(self, space: StateSpace, network: nn.Module) -> None:
+        super().__init__(space, network)
+        self.path_shape = torch.Size((2, space.length))
+
+    def sample(self, n: int) -> Tensor:
+        """Paths (n, 2, L)."""
+        length, mask = self.space.length, self.space.vocab_size
+        order = random.uniform((n, length), self.device).argsort(-1)
+        u = random.uniform((n, length), self.device)
+        x = torch.full((n, length), mask, device=self.device)
+        with torch.no_grad():
+            for k in range(length):
+                at = order[:, k : k + 1]
+                t = torch.full((n,), 1.0 - k / length, device=self.device)
+                logits = self.logits(x, t).gather(-2, at.unsqueeze(-1).expand(-1, -1, mask))
+                x = x.scatter(-1, at, inverse_cdf(logits.softmax(-1), u[:, k : k + 1]))
+        return torch.stack([order, x], -2)
+
+    def log_density(self, path: Tensor) -> Tensor:
+        """sum_k log q(x_{o_k} | x_{o_<k}), (n, 2, L) -> (n,): the laws of the order cancel."""
+        order, x = path.unbind(-2)
+        logits = self._prefix_logits(order, x)
+        return logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def tokens(self, path: Tensor) -> Tensor:
+        """x."""
+        return path[..., 1, :]
+
+    def denoising(self, x: Tensor) -> Tensor:
+        """(L/m) times the cross-entropy of m masked tokens, m uniform in 1..L and the masked set uniform given m."""
+        n, length = x.shape
+        # Strata of m, in random order, so that every number of masks has its turn in a batch.
+        u = (random.uniform((n,), x.device).argsort() + random.uniform((n,), x.device)) / n
+        masks = (u * length).long().clamp(max=length - 1) + 1
+        hidden = random.uniform((n, length), x.device).argsort(-1).argsort(-1) < masks.unsqueeze(-1)
+        noised = torch.where(hidden, self.space.vocab_size, x)
+        log_q = self.logits(noised, masks / length).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
+        return -torch.where(hidden, log_q, 0.0).sum(-1) * length / masks
+
+    def _prefix_logits(self, order: Tensor, x: Tensor) -> Tensor:
+        """Logits of each token given those before it in the order, (n, L, V) by position."""
+        direct = getattr(self.network, "prefix_logits", None)
+        if callable(direct):
+            return self.inside(direct(order, x))
+        length = self.space.length
+        rank = order.argsort(-1)
+        hidden = rank.unsqueeze(-1) <= rank.unsqueeze(-2)
+        # Row l has masks at l and at everything that comes after it.
+        noised = torch.where(hidden, self.space.vocab_size, x.unsqueeze(-2))
+        logits = self.logits(noised, hidden.sum(-1) / length)
+        return logits.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)

@@ -1,0 +1,52 @@
+"""Families by name, with the network a user gave or the default one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from ddm_pyro.infer.auto.any_order import AnyOrder
+from ddm_pyro.infer.auto.families import Family
+from ddm_pyro.infer.auto.network import TokenMLP
+from ddm_pyro.infer.auto.uniform_chain import UniformChain
+from ddm_pyro.spaces import StateSpace
+
+FamilyName = Literal["masked", "uniform"]
+#: Steps of the uniform family when none are given: twice L within these limits.
+LEAST_STEPS, MOST_STEPS = 16, 64
+
+
+def check_family(family: str, steps: int | None) -> FamilyName:
+    """Return the family's name, or raise ValueError."""
+    if family not in get_args(FamilyName):
+        raise ValueError(f"family={family!r} must be one of {', '.join(map(repr, get_args(FamilyName)))}.")
+    if steps is not None and family == "masked":
+        raise ValueError(f"steps={steps!r} belongs to family='uniform'; the masked family takes one step a token.")
+    if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
+        raise ValueError(f"steps={steps!r} must be a whole number of at least 1.")
+    return family  # type: ignore[return-value]
+
+
+def make_family(
+    space: StateSpace,
+    network: nn.Module | Callable[[StateSpace], nn.Module] | None,
+    family: FamilyName,
+    steps: int | None,
+    device: torch.device | None = None,
+) -> Family:
+    """The family on a space. A network that is not an nn.Module is called with the space to make one."""
+    if network is None:
+        network = TokenMLP(space, timed=family == "uniform")
+    elif not isinstance(network, nn.Module):
+        if not callable(network):
+            raise TypeError(
+                f"network={network!r} must be an nn.Module (x, t) -> (..., L, V) or a function that makes one."
+            )
+        network = network(space)
+    network = network.to(device) if device is not None else network
+    if family == "masked":
+        return AnyOrder(space, network)
+    return UniformChain(space, network, steps or min(max(2 * space.length, LEAST_STEPS), MOST_STEPS))
