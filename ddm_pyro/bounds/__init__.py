@@ -2,6 +2,15 @@
 
 from ddm_pyro.bounds.base import Bound as Bound
 from ddm_pyro.bounds.base import NotApplicable as NotApplicable
+from ddm_pyro.bounds.best import Best as Best
 from ddm_pyro.bounds.certificate import Certificate as Certificate
+from ddm_pyro.bounds.continuous import AdjointIPM as AdjointIPM
+from ddm_pyro.bounds.continuous import ConditionedPathKL as ConditionedPathKL
+from ddm_pyro.bounds.continuous import ExitRouting as ExitRouting
+from ddm_pyro.bounds.continuous import GeneralizedPinsker as GeneralizedPinsker
+from ddm_pyro.bounds.continuous import Local as Local
+from ddm_pyro.bounds.continuous import PathKL as PathKL
+from ddm_pyro.bounds.continuous import Row as Row
 from ddm_pyro.bounds.decomposition import Decomposition as Decomposition
 from ddm_pyro.bounds.decomposition import decompose as decompose
+from ddm_pyro.bounds.kernel_tv import KernelTV as KernelTV

@@ -28,6 +28,9 @@ class Certificate:
         ucb: the upper confidence limit that ``value`` is; None when nothing was estimated.
         confidence: its level; None when nothing was estimated.
         source: the bound that gave it (``core/best`` names the winner).
+        by_masks: ``value`` split by the number 0 .. L of masked positions at the time of the error, where a bound
+            knows that an error cannot reach the others; ``for_metric`` then weighs each by how far those can move f.
+        alternatives: further certificates for the same laws, of which another may be the smallest for a metric.
 
     Raises:
         ValueError: a value that is negative or no number.
@@ -45,6 +48,8 @@ class Certificate:
     ucb: float | None = None
     confidence: float | None = None
     source: str = ""
+    by_masks: tuple[float, ...] | None = None
+    alternatives: tuple[Certificate, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.value >= 0.0:
@@ -80,7 +85,14 @@ class Certificate:
         """
         if not hasattr(metric, "constant"):
             raise ValueError(f"{metric!r} is no integral probability metric: it has no constant(space).")
+        if self.alternatives:
+            candidates = [replace(self, alternatives=()), *self.alternatives]
+            return min((one.for_metric(metric, space) for one in candidates), key=lambda one: one.value)
         diameter = 2.0 * float(metric.constant(space))
+        if self.by_masks is not None and hasattr(metric, "local_constant"):
+            local = [2.0 * metric.local_constant(space, n) for n in range(len(self.by_masks))]
+            value = sum(w * d for w, d in zip(self.by_masks, local, strict=True) if w > 0.0)
+            return replace(self, value=min(value, diameter), vacuous=value >= diameter)
 
         def scaled(value: float | None) -> float | None:
             return None if value is None else 0.0 if value == 0.0 else min(diameter, diameter * value)

@@ -1,0 +1,120 @@
+"""The smallest of all certificates that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.certificate import Certificate
+from ddm_pyro.bounds.continuous import (
+    AdjointIPM,
+    ConditionedPathKL,
+    ContinuousBound,
+    ExitRouting,
+    GeneralizedPinsker,
+    Local,
+    PathKL,
+    Row,
+)
+from ddm_pyro.bounds.facts import facts_of
+from ddm_pyro.bounds.kernel_tv import KernelTV
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddm_pyro.parameterizations import Parameterization
+    from ddm_pyro.samplers import Sampler
+
+#: Certificates that read the data law through a loss and its entropy alone.
+LOSS: tuple[ContinuousBound, ...] = (PathKL(), ConditionedPathKL())
+
+#: Certificates that need the exact score as well.
+SCORE: tuple[ContinuousBound, ...] = (*(AdjointIPM(), Row(), GeneralizedPinsker(), ExitRouting(), Local(), KernelTV()),)
+
+
+@final
+@dataclass(frozen=True)
+class Best(Bound):
+    """The smallest valid certificate, at most 1; ``source`` names it, ``terms`` and ``hypotheses`` are its own.
+
+    For another metric ``for_metric`` asks each of them again, because the order can change with the metric.
+    Certificates that estimate share the confidence: with k of them each is asked for 1 - (1 - confidence) / k.
+
+    Args:
+        knowledge: "score" uses everything; "loss" only certificates that need a loss and the data entropy, not the
+            exact score.
+
+    Raises:
+        ValueError: another word.
+
+    Example:
+        >>> import ddm_pyro as ddm
+        >>> target = ddm.targets.PottsChain(num_states=3, length=3, coupling=1.0)
+        >>> forward = ddm.ForwardProcess(ddm.rates.Masked(3), ddm.schedules.Constant(total=1.0), length=3)
+        >>> best = Best()(target=target, model=target.denoiser(forward))
+        >>> best.value < 1e-9, best.source
+        (True, 'core/row')
+    """
+
+    knowledge: Literal["score", "loss"] = "score"
+    name: ClassVar[str] = "core/best"
+
+    def __post_init__(self) -> None:
+        if self.knowledge not in ("score", "loss"):
+            raise ValueError(f"knowledge={self.knowledge!r} must be 'score' or 'loss'.")
+
+    def __call__(
+        self,
+        *,
+        target: Any,
+        model: Parameterization,
+        sampler: Sampler | Sequence[Sampler] | None = None,
+        steps: int | None = None,
+        times: Sequence[float] | Tensor | None = None,
+        confidence: float = 0.95,
+        budget: int = 64,
+        seed: int | None = None,
+    ) -> Certificate:
+        """The smallest certificate.
+
+        Raises:
+            NotApplicable: none applies; the sentence says why for each.
+        """
+        found: list[Certificate] = []
+        reasons: list[str] = []
+
+        def attempt(make: Callable[[], Certificate]) -> None:
+            try:
+                certificate = make()
+            except NotApplicable as refusal:
+                reasons.append(str(refusal))
+            else:
+                if not certificate.is_violated:
+                    found.append(certificate)
+
+        continuous = LOSS if self.knowledge == "loss" else (*SCORE, *LOSS)
+        try:
+            facts = facts_of(target, model, sampler, steps, times, self.name)
+        except NotApplicable as refusal:
+            reasons.append(str(refusal))
+        else:
+            for bound in continuous:
+                attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
+        return smallest(found, reasons)
+
+
+def smallest(found: Sequence[Certificate], reasons: Sequence[str]) -> Certificate:
+    """The certificate of least value, the others as its alternatives, capped at 1."""
+    if not found:
+        raise NotApplicable("No certificate applies: " + " ".join(dict.fromkeys(reasons)))
+    order = sorted(found, key=lambda one: one.value)
+    first = order[0]
+    return replace(
+        first,
+        value=min(first.value, 1.0),
+        ucb=None if first.ucb is None else min(first.ucb, 1.0),
+        estimate=None if first.estimate is None else min(first.estimate, 1.0),
+        alternatives=tuple(order[1:]),
+    )

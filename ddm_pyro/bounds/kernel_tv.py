@@ -1,0 +1,164 @@
+"""The learned reverse kernel as a matrix, and the sharpest certificate it gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from ddm_pyro.bounds.case import Case, position_kernels
+from ddm_pyro.bounds.certificate import Certificate
+from ddm_pyro.bounds.clock import FIRST_PANEL, NOISE_END
+from ddm_pyro.bounds.continuous import ContinuousBound
+from ddm_pyro.bounds.facts import Facts
+from ddm_pyro.plugins.errors import NotApplicable
+
+#: Largest number of states for which the learned reverse kernel is formed, N x N.
+KERNEL_STATES = 256
+
+#: Width of a step in log-noise to start with, and how often one may be halved.
+STEP, HALVINGS = 1.0, 8
+
+#: Distance at which two half steps agree with a whole one; for a sixth-order rule they are then so many times closer.
+TOLERANCE, ORDER_GAIN = 1e-10, 32.0
+
+#: Long enough for a chain with constant rates to end where it ends.
+LONG = 4000.0
+
+
+@final
+@dataclass(frozen=True)
+class KernelTV(ContinuousBound):
+    """TV <= TV(p_1 P^, prior P^) + E TV(p(x_delta | x_1), P^(x_1, .)), P^ the learned reverse kernel from 1 to delta.
+
+    The discrete adjoint identity (theory 9, D1) for one step over the whole of time. Where noise is strong, x_1 says
+    little of x_0 and this is nearly the distance itself; it needs the exact posteriors and all of P^, so at most
+    ``KERNEL_STATES`` states. Conditioned on all masks it would be the distance, so masked processes are refused.
+
+    Example:
+        >>> import ddm_pyro as ddm
+        >>> target = ddm.targets.RandomTabular(num_states=3, length=2, seed=1)
+        >>> forward = ddm.ForwardProcess(ddm.rates.Uniform(3), ddm.schedules.Constant(total=8.0), length=2)
+        >>> KernelTV()(target=target, model=target.denoiser(forward)).value < 1e-3
+        True
+    """
+
+    name: ClassVar[str] = "core/kernel-tv"
+
+    def certify(self, facts: Facts) -> Certificate:
+        """From the learned kernel and the exact one."""
+        case = facts.case
+        if facts.is_masked:
+            raise NotApplicable(f"{self.name} is about noise without masks; from all masks it would be the distance.")
+        if len(case.states) > KERNEL_STATES or getattr(case.process, "schedule", None) is None:
+            raise NotApplicable(
+                f"{self.name} forms the reverse kernel of {len(case.states)} states; it needs a schedule "
+                f"and at most {KERNEL_STATES} states."
+            )
+        learned, error = learned_kernel(case)
+        start, stop = (case.law(torch.tensor([t], dtype=torch.float64))[0] for t in (1.0, case.stop))
+        initial = 0.5 * float(((start - case.prior) @ learned).abs().sum())
+        exact = exact_kernel(case, start, stop)
+        score = 0.5 * float(start @ (exact - learned).abs().sum(-1))
+        return self._sum(initial, score + error, facts.stopping, {}, kernel_error=error)
+
+
+def exact_kernel(case: Case, start: Tensor, stop: Tensor) -> Tensor:
+    """p(x_delta = y | x_1 = x) = p_delta(y) P(x_1 = x | x_delta = y) / p_1(x), (N, N)."""
+    forward = torch.ones(1, 1, dtype=torch.float64)
+    for kernel in position_kernels(case.process, case.stop, 1.0):
+        forward = torch.kron(forward, kernel)
+    possible = (start > 0).unsqueeze(-1)
+    joint = (stop.unsqueeze(-1) * forward).T
+    return torch.where(possible, joint / torch.where(possible, start.unsqueeze(-1), 1.0), 0.0)
+
+
+def learned_kernel(case: Case) -> tuple[Tensor, float]:
+    """P^ from t = 1 to delta, (N, N), and its error as halved steps show it (half l1, the largest over rows)."""
+    schedule = case.process.schedule  # type: ignore[attr-defined]
+    low, high = (float(schedule.sigma(torch.tensor(t, dtype=torch.float64))) for t in (case.stop, 1.0))
+    endless, high, low = high > NOISE_END, min(high, NOISE_END), max(low, FIRST_PANEL)
+    kernel, error = torch.eye(len(case.states), dtype=torch.float64), 0.0
+    if high > low:
+        kernel, error = _flow(case, math.log(low), math.log(high))
+    # At both ends rates are constant: per log sigma below the first panel, per sigma where noise is complete.
+    if case.stop == 0.0:
+        kernel = kernel @ torch.linalg.matrix_exp(LONG * _generators(case, torch.tensor([low]).double())[0])
+    if endless:
+        kernel = torch.linalg.matrix_exp(LONG * _generators(case, torch.tensor([high]).double())[0]) @ kernel
+    return kernel, error
+
+
+def _flow(case: Case, low: float, high: float) -> tuple[Tensor, float]:
+    """The kernel from log-noise ``high`` to ``low``: Magnus steps, halved until two halves agree with the whole."""
+    count = max(2, math.ceil((high - low) / STEP))
+    open_ = [(low + (high - low) * k / count, low + (high - low) * (k + 1) / count) for k in range(count)]
+    done: dict[float, Tensor] = {}
+    error = 0.0
+    wholes = _magnus(case, open_)
+    for round_ in range(HALVINGS + 1):
+        halves = [half for a, b in open_ for half in ((a, (a + b) / 2), ((a + b) / 2, b))]
+        steps = _magnus(case, halves)
+        lower, upper = steps[0::2], steps[1::2]
+        gaps = 0.5 * (upper @ lower - wholes).abs().sum(-1).amax(-1)
+        keep = []
+        for k, gap in enumerate(gaps.tolist()):
+            if gap <= TOLERANCE or round_ == HALVINGS:
+                done[open_[k][0]] = upper[k] @ lower[k]
+                error += gap / ORDER_GAIN
+            else:
+                keep.append(k)
+        if not keep:
+            break
+        open_ = [half for k in keep for half in halves[2 * k : 2 * k + 2]]
+        wholes = torch.stack([steps[2 * k + j] for k in keep for j in (0, 1)])
+    total = torch.eye(len(case.states), dtype=torch.float64)
+    for _, step in sorted(done.items(), reverse=True):
+        total = total @ step
+    return total, error
+
+
+def _magnus(case: Case, spans: list[tuple[float, float]]) -> Tensor:
+    """One sixth-order Magnus step for each span of log-noise, from its upper end to its lower, (K, N, N)."""
+    ends = torch.tensor(spans, dtype=torch.float64)
+    h, middle = (ends[:, 1] - ends[:, 0]), ends.mean(1)
+    root = math.sqrt(15.0)
+    # Time runs backwards: the first node of a step is the one of most noise.
+    nodes = middle.unsqueeze(-1) + h.unsqueeze(-1) * torch.tensor([root / 10, 0.0, -root / 10], dtype=torch.float64)
+    h = h[:, None, None]
+    out = []
+    size = max(1, 2**20 // len(case.states) ** 2)
+    for some, width in zip(nodes.split(size), h.split(size), strict=True):
+        first, middle_, last = _generators(case, some.exp().reshape(-1)).unflatten(0, (-1, 3)).unbind(1)
+        one, two = width * middle_, root / 3 * width * (last - first)
+        three = 10 / 3 * width * (last - 2 * middle_ + first)
+        # The step acts as row vector times matrix: brackets have the order of (d/ds) P = P A.
+        c1 = _bracket(two, one)
+        c2 = -_bracket(2 * three + c1, one) / 60
+        omega = one + three / 12 + _bracket(two + c2, -20 * one - three + c1) / 240
+        out.append(torch.linalg.matrix_exp(omega))
+    return torch.cat(out)
+
+
+def _bracket(a: Tensor, b: Tensor) -> Tensor:
+    return a @ b - b @ a
+
+
+def _generators(case: Case, sigma: Tensor) -> Tensor:
+    """Learned reverse generators per unit of log sigma, (T, N, N)."""
+    schedule = case.process.schedule  # type: ignore[attr-defined]
+    time = schedule.inverse(torch.exp(-sigma))
+    states, moves = case.states, case.process.moves(case.states)
+    number, space = len(states), case.process.space
+    step = (moves - states.unsqueeze(-1)) * torch.tensor(space.strides).unsqueeze(-1)
+    inside = (moves >= 0) & (moves < torch.tensor(space.radices).unsqueeze(-1))
+    cell = torch.arange(number)[:, None, None] * (number + 1) + torch.where(inside, step, 0)
+    rates = torch.where(inside & (step != 0), case.learned(time), 0.0)
+    out = torch.zeros(len(sigma), number * number, dtype=torch.float64)
+    out.index_add_(1, cell.reshape(-1), rates.flatten(1))
+    out = out.unflatten(1, (number, number))
+    out = out - torch.diag_embed(out.sum(-1))
+    return out * (sigma / schedule.rate(time))[:, None, None]
