@@ -50,7 +50,7 @@ class Examples:
 
 def examples_of(run: Run, group: Group, components: Components) -> Examples:
     """Real sequences first, then those of each sampler at its largest budget."""
-    chosen = [(_title(group, row), tensors) for row in _largest(group) if (tensors := run.tensors(row))]
+    chosen = [(_title(group, row), tensors) for row in largest(group) if (tensors := run.tensors(row))]
     if not chosen:
         return Examples()
     target = components.target(group.rows[0])
@@ -63,7 +63,7 @@ def examples_of(run: Run, group: Group, components: Components) -> Examples:
     return Examples(tuple(panels))
 
 
-def _largest(group: Group) -> list[Row]:
+def largest(group: Group) -> list[Row]:
     """One measured row a sampler, the one with the most network evaluations."""
     best: dict[str, Row] = {}
     for row in group.measured:

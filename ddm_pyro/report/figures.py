@@ -63,7 +63,7 @@ def plot(lines: Sequence[Line], styles: Mapping[str, Style]) -> Figure | None:
         _draw(axes, some, styles[sampler], bottom)
     _horizontal(axes, [point.nfe for point in points if point.nfe is not None])
     axes.set_xlabel("network evaluations per sample", fontsize=8)
-    _quiet(axes)
+    quiet(axes)
     return figure
 
 
@@ -83,7 +83,7 @@ def training_plot(curves: Sequence[Sequence[float]]) -> Figure | None:
         marker = "o" if len(points) == 1 else None
         axes.plot([step for step, _ in points], [loss for _, loss in points], color="#0072b2", lw=1.1, marker=marker)
     axes.set_xlabel("training step", fontsize=8)
-    _quiet(axes)
+    quiet(axes)
     return figure
 
 
@@ -105,7 +105,7 @@ def _can_be_drawn(point: Point) -> bool:
     return point.nfe is not None and math.isfinite(point.value) and not point.is_vacuous
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
     """Grid, ticks and frame that stay behind the data."""
     axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -38,8 +38,8 @@ def show(value: float | None, digits: int = 3) -> str:
     """Three significant digits in at most eight characters; a hyphen when there is no number.
 
     Example:
-        >>> [show(value) for value in (0.0, 0.12345, 3.0, 1234.5, 1.5e-7, -0.5, 64.0, None)]
-        ['0', '0.123', '3.00', '1234', '1.5e-07', '-0.500', '64.0', '-']
+        >>> [show(value) for value in (0.0, 0.12345, 3.0, 1234.5, 1.5e-7, -0.5, 64.0, 0.9999, None)]
+        ['0', '0.123', '3.00', '1234', '1.5e-07', '-0.500', '64.0', '1.00', '-']
     """
     if value is None:
         return "-"
@@ -49,7 +49,7 @@ def show(value: float | None, digits: int = 3) -> str:
         return "∞" if value > 0 else "-∞"
     if value == 0.0:
         return "0"
-    size = abs(value)
+    size = abs(float(f"{value:.{digits - 1}e}"))  # as printed: 0.9999 is 1.00
     if size < 1e-3 or size >= 1e5:
         return f"{value:.{digits - 2}e}"
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from ddm_pyro.report.closer import Calibration, Picture, calibrations_of, positions_of
 from ddm_pyro.report.components import Components
 from ddm_pyro.report.examples import Examples, examples_of
 from ddm_pyro.report.header import facts, plugin_problems
@@ -47,6 +48,8 @@ class Section:
     table: ValueTable
     examples: Examples
     training: Plot | None
+    positions: tuple[Picture, ...]
+    calibrations: tuple[Calibration, ...]
 
 
 @final
@@ -129,6 +132,8 @@ def _section(k: int, run: Run, group: Group, styles: Mapping[str, Style], compon
         value_table(group, directions),
         examples_of(run, group, components),
         _training(run, group),
+        positions_of(run, group, styles),
+        calibrations_of(run, group),
     )
 
 

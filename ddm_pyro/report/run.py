@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 META, SAMPLES, MODELS = "meta.json", "samples", "models"
+POSITIONS, CALIBRATION = "positions", "calibration"
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,40 @@ class Run:
         except (OSError, SafetensorError, ValueError, TypeError, KeyError):
             return []
 
-    def _file(self, folder: str, key: object) -> Path | None:
+    def positions(self, row: Row) -> dict[str, Any]:
+        """Errors by position of the row's cell: ``tv`` and ``floor``, one number a position; empty when not kept."""
+        kept = self._json(POSITIONS, row.get("sample_key"))
+        found = {key: _finite_numbers(kept.get(key)) for key in ("tv", "floor")}
+        if len(found["floor"]) != len(found["tv"]):
+            found["floor"] = []
+        return found if found["tv"] else {}
+
+    def calibration(self, row: Row) -> list[dict[str, Any]]:
+        """Reliability of the row's model, one table a noise level; empty when it was not kept."""
+        levels = self._json(CALIBRATION, row.get("train_key")).get("levels")
+        try:
+            return [
+                {
+                    **{key: float(one[key]) for key in ("t", "error", "floor", "n")},
+                    "bins": [
+                        {key: float(bin[key]) for key in ("confidence", "share", "stderr")} for bin in one["bins"]
+                    ],
+                }
+                for one in levels or ()
+                if one["bins"]
+            ]
+        except (KeyError, TypeError, ValueError):
+            return []
+
+    def _json(self, folder: str, key: object) -> dict[str, Any]:
+        path = self._file(folder, key, ".json")
+        return {} if path is None else _meta(path)
+
+    def _file(self, folder: str, key: object, suffix: str = ".safetensors") -> Path | None:
         # Keys are hashes; anything else could lead out of the folder.
         if self.directory is None or not isinstance(key, str) or not key.isalnum():
             return None
-        path = self.directory / folder / f"{key}.safetensors"
+        path = self.directory / folder / f"{key}{suffix}"
         return path if path.is_file() else None
 
 
@@ -109,6 +140,13 @@ def latest(rows: Iterable[Row]) -> tuple[Row, ...]:
         key = row.get("row_key")
         found[k if key is None else str(key)] = row
     return tuple(found.values())
+
+
+def _finite_numbers(values: object) -> list[float]:
+    """The list, or an empty one when it holds anything but finite numbers."""
+    if not isinstance(values, list) or not all(isinstance(one, int | float) and math.isfinite(one) for one in values):
+        return []
+    return [float(one) for one in values]
 
 
 def _meta(file: Path) -> dict[str, Any]:

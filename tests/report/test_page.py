@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -236,3 +237,39 @@ def test_state_of_matplotlib_is_left_alone() -> None:
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:  # another test's import
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def keep_json(folder: Path, kind: str, key: str, content: Any) -> None:
+    (folder / kind).mkdir(exist_ok=True)
+    (folder / kind / f"{key}.json").write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+LEVEL = {
+    "t": 0.5,
+    "n": 1200,
+    "error": 0.25,
+    "floor": 0.03,
+    "bins": [{"n": 1200, "confidence": 0.75, "share": 0.5, "stderr": 0.02}],
+}
+
+
+def test_errors_by_position_and_calibration_are_shown_where_they_were_kept(tmp_path: Path) -> None:
+    rows = [row(train_key="cd34", sample_key=f"ab{s}", sampler=f"core/{s}", steps=s, nfe=s) for s in (1, 2, 3)]
+    keep_json(tmp_path, "positions", "ab1", {"tv": [0.125, 0.5, 0.25], "floor": [0.0625, 0.0625, 0.0625], "n": 40})
+    keep_json(tmp_path, "positions", "ab2", {"tv": [1e-17, 0.0, 1e-16], "floor": None, "n": None})
+    keep_json(tmp_path, "calibration", "cd34", {"levels": [LEVEL, {**LEVEL, "t": 0.9, "error": 0.125}]})
+    found = page(rows, directory=tmp_path)
+    alts = [image["alt"] for image in found.all("img")]
+    (bars,) = [alt for alt in alts if "position" in alt]
+    assert "for 1: between 0.125 and 0.500, the largest at position 2 of 3" in bars
+    (curve,) = [alt for alt in alts if "right tokens" in alt]
+    assert "at t = 0.5 off by 0.250" in curve
+    assert "0.9 0.125 0.0300 1200" in found.words
+    assert "Calibration" not in page(rows).words
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", {"tv": ["x"]}, {"tv": []}, {"levels": 3}, {"levels": [{"t": 1}]}])
+def test_damaged_diagnostics_cost_only_themselves(tmp_path: Path, content: Any) -> None:
+    for kind, key in (("positions", "ab12"), ("calibration", "cd34")):
+        keep_json(tmp_path, kind, key, content)
+    assert len(page([row(sample_key="ab12", train_key="cd34")], directory=tmp_path).all("img")) == 1
