@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from ddm_pyro.losses import Loss
 from ddm_pyro.processes import Process
 from ddm_pyro.spaces import StateSpace
 from ddm_pyro.training.archive import digest_of
+from ddm_pyro.training.noise import draw_noise
+from ddm_pyro.training.times import StratifiedTimes, Times
 
 #: Draws of a law that stand for it when a resumed run asks whether the data are the same.
 FINGERPRINT_DRAWS = 16
@@ -65,11 +67,35 @@ def open_data(data: Any, process: Process, device: torch.device) -> Source:
     return Source(None, data, f"{type(data).__name__} {digest_of(probe)}")
 
 
+class Batch(NamedTuple):
+    """What one update sees.
+
+    Attributes:
+        x0: (B, L) data.
+        xt: (B, L) noised data.
+        t: (B,) times, on the loss's grid if it has one.
+        u: (B,) the numbers in [0, 1) behind the times.
+        weight: (B,) of the losses, None for 1.
+    """
+
+    x0: Tensor
+    xt: Tensor
+    t: Tensor
+    u: Tensor
+    weight: Tensor | None
+
+
 def draw_batch(
-    source: Source, process: Process, size: int, device: torch.device, loss: Loss | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_0, x_t and t of a batch, t stratified over ``size`` equal slices of [0, 1) and moved to the loss's grid."""
+    source: Source,
+    process: Process,
+    size: int,
+    device: torch.device,
+    loss: Loss | None = None,
+    times: Times | None = None,
+    noise: str = "independent",
+) -> Batch:
+    """A batch by the uniforms of the samples in force; times stratified unless another law is given."""
     x0 = source.draw(size, device)
-    t = (torch.arange(size, device=device) + random.uniform((size,), device)) / size
-    t = t if loss is None else loss.noise_time(t)
-    return x0, process.marginal(x0, t, validate_args=False).sample(), t
+    u, weight = (times or StratifiedTimes()).draw(size, device)
+    t = u if loss is None else loss.noise_time(u)
+    return Batch(x0, draw_noise(process, x0, t, noise), t, u, weight)

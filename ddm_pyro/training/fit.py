@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,15 @@ def fit(
     grad_clip: float | None = 1.0,
     weight_decay: float = 0.0,
     warmup: int = 100,
+    times: str | Sequence[float] = "stratified",
+    noise: str = "independent",
     progress: bool | Report = True,
 ) -> FitResult:
     """Train a model by AdamW.
 
-    What sample i of the run sees (its row, its time, its noise) is drawn from (seed, i) alone, times stratified within
-    a batch; the global generator is left as found. With ``checkpoint`` an existing file of the same run is
+    What sample i of the run sees (its row, its time, its noise) is drawn from (seed, i) alone, given its place in the
+    batch that ``times`` and ``noise`` arrange; the global generator is left as found. Every arrangement has the same
+    expected loss and gradient at every step. With ``checkpoint`` an existing file of the same run is
     resumed, on the CPU bit for bit as if never interrupted. A checkpoint is written every ``checkpoint_every`` steps,
     at the end and, when something stops the run, at the last finished step; it is moved into place whole.
 
@@ -74,6 +78,13 @@ def fit(
         grad_clip: largest norm of the gradient of the loss a token; None for no limit.
         weight_decay: of AdamW.
         warmup: steps until the learning rate is reached.
+        times: how a batch covers t in [0, 1]. "stratified": one time in each of ``batch_size`` equal slices; "uniform":
+            independent; "antithetic": pairs u, 1 - u; "importance": a density that follows the root of a running mean
+            of loss^2 on 32 slices (a tenth of it uniform), losses weighted by 1/density; or positive weights of equal
+            slices, such as ``[3, 1, 1, 1]``, for a density of your own, with the same weighting.
+        noise: "independent" rows; or "low-variance": position by position, the uniform numbers behind x_t are one in
+            each of ``batch_size`` equal slices of [0, 1] (a Latin hypercube), so that a position is masked in about as
+            many rows of a batch as it should be. Each row keeps its law.
         progress: a bar when stderr is a terminal; a function (steps done, loss); or False.
 
     Raises:
@@ -94,10 +105,15 @@ def fit(
         raise TypeError(f"model={model!r} must be a Parameterization such as X0(network, process).")
     if not isinstance(loss, Loss):
         raise TypeError(f"loss={loss!r} must be a Loss such as ddm_pyro.losses.NELBO().")
-    check_whole("steps", steps, 1)
-    check_whole("checkpoint_every", checkpoint_every, 1)
-    settings = Settings(seed, batch_size, lr, warmup, weight_decay, grad_clip, ema, precision, name_of(loss))
-    where = model.device if device is None else torch.device(device)
+    steps, every = check_whole("steps", steps, 1), check_whole("checkpoint_every", checkpoint_every, 1)
+    settings = Settings(
+        seed, batch_size, lr, warmup, weight_decay, grad_clip, ema, precision, name_of(loss), times, noise
+    )
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ValueError(f"progress={progress!r} must be True, False or a function (steps done, loss).")
+    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+        raise ValueError(f"checkpoint={checkpoint!r} must be the path of a file, or None.")
+    where = _device(device, model)
     source = open_data(data, model.process, where)
     run = Run(model.to(where), source, loss, settings, where)
     path = None if checkpoint is None else Path(checkpoint)
@@ -105,8 +121,17 @@ def fit(
         run.resume(path)
         if run.done > steps:
             raise ValueError(f"The checkpoint {path} has {run.done} steps, more than steps={steps}; nothing to do.")
-    _train(run, steps, path, checkpoint_every, progress)
+    _train(run, steps, path, every, progress)
     return FitResult(model, torch.tensor(run.losses, dtype=torch.float64, device="cpu"))
+
+
+def _device(device: torch.device | str | None, model: Parameterization) -> torch.device:
+    if device is None:
+        return model.device
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device={device!r} must name a device of torch, such as 'cpu' or 'cuda:0'.") from None
 
 
 def _train(run: Run, steps: int, path: Path | None, every: int, progress: bool | Report) -> None:

@@ -19,8 +19,9 @@ from ddm_pyro.training.data import Source, draw_batch
 from ddm_pyro.training.ema import MovingAverage
 from ddm_pyro.training.settings import Settings
 from ddm_pyro.training.store import BLUEPRINT, WEIGHTS, model_record, part_of, put_weights
+from ddm_pyro.training.times import open_times
 
-TRAINED, ADAM, LOSSES = "trained/", "adam/", "losses"
+TRAINED, ADAM, TIMES, LOSSES = "trained/", "adam/", "times/", "losses"
 
 #: Steps between two looks at the losses on a device other than the CPU: a look makes the host wait.
 CHECK_EVERY = 50
@@ -54,6 +55,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(self.weights, lr=self.settings.lr, weight_decay=self.settings.weight_decay)
         decay = self.settings.ema
         self.average = None if decay is None else MovingAverage(self.weights, decay)
+        self.times = open_times(self.settings.times, self.device)
         self._unseen: list[Tensor] = []
 
     def step(self) -> None:
@@ -61,11 +63,14 @@ class Run:
         size, seed = self.settings.batch_size, self.settings.seed
         self.optimizer.zero_grad(set_to_none=True)
         with random.indexed(seed, range(self.done * size, (self.done + 1) * size), self.device):
-            x0, xt, t = draw_batch(self.source, self.model.process, size, self.device, self.loss)
+            batch = draw_batch(
+                self.source, self.model.process, size, self.device, self.loss, self.times, self.settings.noise
+            )
             with self._precision():
-                value = self.loss(self.model, x0, xt, t).mean()
+                values = self.loss(self.model, batch.x0, batch.xt, batch.t)
+                value = (values if batch.weight is None else batch.weight * values).mean()
             # Per token, so that grad_clip means the same at every length.
-            (value / x0.shape[-1]).backward()
+            (value / batch.x0.shape[-1]).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.settings.grad_clip or torch.inf)
         self._unseen.append(torch.stack([value.detach().double(), norm.double()]))
         if self.device.type == "cpu" or len(self._unseen) >= CHECK_EVERY:
@@ -76,6 +81,7 @@ class Run:
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.weights, self.done)
+        self.times.update(batch.u, values.detach())
         self.done += 1
         self.whole = True
 
@@ -117,6 +123,7 @@ class Run:
         for name, weight in self.named.items():
             for key, value in self.optimizer.state.get(weight, {}).items():
                 tensors[f"{ADAM}{name}/{key}"] = value
+        tensors |= {TIMES + name: value for name, value in self.times.state().items()}
         tensors[LOSSES] = torch.tensor(self.losses[: self.done], dtype=torch.float64)
         own, record = model_record(self.model, state)
         meta = {"step": self.done, **dataclasses.asdict(self.settings)}
@@ -146,6 +153,7 @@ class Run:
         for name, weight in self.named.items():
             state = part_of(adam, f"{name}/")
             self.optimizer.state[weight] = {k: v if k == "step" else v.to(weight.device) for k, v in state.items()}
+        self.times.load(part_of(tensors, TIMES))
         self.done, self.losses = int(record["meta"]["step"]), tensors[LOSSES].tolist()
 
     def _check_model(self, tensors: dict[str, Tensor], record: dict[str, Any], path: Path) -> None:

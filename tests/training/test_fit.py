@@ -91,7 +91,7 @@ def test_times_are_stratified_and_noise_follows_them():
     process = tiny().process
     device = torch.device("cpu")
     with random.indexed(0, range(50_000)):
-        x0, xt, t = draw_batch(open_data(DATA, process, device), process, 50_000, device)
+        x0, xt, t, *_ = draw_batch(open_data(DATA, process, device), process, 50_000, device)
     assert torch.equal((t * 50_000).floor().long(), torch.arange(50_000))
     masked = (xt == 3).double()
     assert bool(((xt == x0) | (xt == 3)).all())
@@ -247,9 +247,35 @@ def test_bad_data_are_quoted(data, message):
         ({"steps": 0}, "steps=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 2.5}, r"batch_size=2\.5"),
-        ({"lr": -1.0}, r"lr=-1\.0 must be positive"),
+        ({"lr": -1.0}, r"lr=-1\.0 must be a positive number of at most 100"),
         ({"lr": float("nan")}, "lr=nan"),
+        ({"lr": 1e300}, r"lr=1e\+300 must be a positive number of at most 100"),
+        ({"lr": "fast"}, "lr='fast' must be a positive number"),
+        ({"lr": None}, "lr=None"),
+        ({"lr": True}, "lr=True"),
+        ({"lr": 1 + 2j}, "lr="),
+        ({"steps": 1.5}, r"steps=1\.5 must be a whole number"),
+        ({"steps": "10"}, "steps='10'"),
+        ({"steps": True}, "steps=True"),
+        ({"steps": None}, "steps=None"),
+        ({"batch_size": "8"}, "batch_size='8'"),
+        ({"seed": 1.0}, r"seed=1\.0 must be a whole number"),
+        ({"seed": "one"}, "seed='one'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": True}, "seed=True"),
         ({"ema": 1.0}, r"ema=1\.0"),
+        ({"ema": -0.1}, r"ema=-0\.1"),
+        ({"ema": "on"}, "ema='on' must be a number in"),
+        ({"grad_clip": "no"}, "grad_clip='no'"),
+        ({"grad_clip": float("inf")}, "grad_clip=inf"),
+        ({"weight_decay": 1e300}, r"weight_decay=1e\+300 must be .* at most 1/lr = 100"),
+        ({"weight_decay": [0.1]}, r"weight_decay=\[0\.1\]"),
+        ({"precision": None}, "precision=None"),
+        ({"warmup": 2.0}, r"warmup=2\.0"),
+        ({"device": "gpu:x"}, "device='gpu:x' must name a device"),
+        ({"device": [0]}, r"device=\[0\] must name a device"),
+        ({"checkpoint": 7}, "checkpoint=7 must be the path"),
+        ({"progress": "yes"}, "progress='yes' must be True, False or a function"),
         ({"precision": "fp8"}, "precision='fp8'"),
         ({"grad_clip": 0.0}, r"grad_clip=0\.0"),
         ({"warmup": -1}, "warmup=-1"),
@@ -259,8 +285,15 @@ def test_bad_data_are_quoted(data, message):
     ],
 )
 def test_bad_settings_are_quoted(setting, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         train(tiny(), **setting)
+    assert str(found.value).count("\n") == 0
+
+
+def test_numbers_of_any_kind_are_the_same_run():
+    whole = train(tiny(), steps=4, seed=3, lr=0.5**6, warmup=2).losses
+    kinds = {"steps": np.int64(4), "seed": np.int32(3), "lr": np.float64(0.5**6), "warmup": np.uint8(2)}
+    assert torch.equal(train(tiny(), **kinds).losses, whole)
 
 
 def test_wrong_kinds_are_quoted():
