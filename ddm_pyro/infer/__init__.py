@@ -5,9 +5,12 @@ from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP
 from ddm_pyro.infer.auto import Weighted as Weighted
 from ddm_pyro.infer.auto import weigh as weigh
+from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics
+from ddm_pyro.infer.export import WeightedPosterior as WeightedPosterior
 from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior
 from ddm_pyro.infer.sample import diffusion_sample as diffusion_sample
 from ddm_pyro.infer.sites import PLAN as PLAN
 from ddm_pyro.infer.sites import PRIOR as PRIOR
 from ddm_pyro.infer.sites import STATE as STATE
 from ddm_pyro.infer.timeless import TimeOfMasks as TimeOfMasks
+from ddm_pyro.infer.twisted_smc import TwistedSMC as TwistedSMC

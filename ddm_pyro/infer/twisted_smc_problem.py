@@ -1,0 +1,165 @@
+"""What a Pyro program with diffusion sites asks: which tokens are unknown, and how likely the rest makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from pyro.distributions import MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch import Tensor
+
+from ddm_pyro.arrays import has_data
+from ddm_pyro.infer.densities import Fixed
+from ddm_pyro.infer.prior import DiffusionPrior
+from ddm_pyro.infer.sites import PLAN, PRIOR, STATE
+from ddm_pyro.infer.twisted_smc_track import Track
+from ddm_pyro.targets.programs import Program, plates
+
+#: How much two scores of a latent may differ before it counts as depending on the diffusion sites.
+DEPENDENCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The diffusion sites of a program, its other latent sites, and its likelihood.
+
+    Batches are laid out as (P, d_M, ..., d_1): particles, then the plates of the program. A *group* is an element of
+    the plates that all sites share: given the program, groups are independent, so each has its own weights.
+
+    Attributes:
+        program: the program.
+        priors: diffusion site -> its prior.
+        latents: other latent sites, drawn from the program once a particle.
+        likelihood: observed sites and factors.
+        shared: the batch dimensions (negative) of the groups.
+    """
+
+    program: Program
+    priors: Mapping[str, DiffusionPrior]
+    latents: tuple[str, ...]
+    likelihood: tuple[str, ...]
+    shared: frozenset[int]
+
+    @classmethod
+    def of(cls, program: Program) -> Problem:
+        """Read the sites of a program. Raises ValueError when no diffusion site is left to infer."""
+        sites = program.sites
+        found = {n: prior_of(node) for n, node in sites.items() if _is_latent(node)}
+        priors = {n: prior for n, prior in found.items() if prior is not None}
+        if not priors:
+            raise ValueError(
+                f"The model has no latent diffusion site, only {', '.join(sites) or 'no sites at all'}; "
+                "draw the tokens by ddm_pyro.infer.diffusion_sample(name, prior)."
+            )
+        plans = {n for n, node in sites.items() if _leads_to(node) in priors}
+        rest = {n: node for n, node in sites.items() if n not in priors and n not in plans}
+        latents = tuple(n for n, node in rest.items() if _is_latent(node))
+        likelihood = tuple(
+            n for n, node in rest.items() if node["is_observed"] and not node["infer"].get("_deterministic")
+        )
+        program.require_plates([*priors, *latents, *likelihood])
+        frames = [{frame.dim for frame in plates(sites[n])} for n in (*priors, *latents, *likelihood)]
+        return cls(program, priors, latents, likelihood, frozenset(set.intersection(*frames)))
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """Values for plans and intermediate states: their laws are run but never scored."""
+        return {n: node["value"] for n, node in self.program.sites.items() if _leads_to(node) in self.priors}
+
+    def tracks(self, count: int) -> dict[str, Track]:
+        """Particles at the start of every diffusion site."""
+        out = {}
+        for name, prior in self.priors.items():
+            # A prior that is a distribution of its own may follow one fixed plan; diffusion_sample draws its plans.
+            alone = PRIOR not in self.program.sites[name]["infer"]
+            plan = prior._density.plan if alone and isinstance(prior._density, Fixed) else None
+            out[name] = Track(prior, count, self.program.padded(name), plan)
+        return out
+
+    def groups(self, values: Tensor) -> Tensor:
+        """Sum over everything but particles and groups: (P, d_M, ..., d_1) -> the same with ones."""
+        nesting = self.program.nesting
+        summed = [d for d in range(-nesting, 0) if d not in self.shared]
+        values = values.reshape((1,) * (nesting + 1 - values.dim()) + values.shape)
+        return values.sum(summed, keepdim=True) if summed else values
+
+    @property
+    def group_shape(self) -> torch.Size:
+        """Shape of the groups, one axis a shared plate."""
+        sizes = self.program.padded(next(iter(self.priors)))
+        return torch.Size(sizes[d] for d in sorted(self.shared))
+
+    def log_likelihood(self, x: Mapping[str, Tensor], latents: Mapping[str, Tensor]) -> Tensor:
+        """log P(everything observed | tokens), float64, (C, g_M, ..., g_1) with ones where plates are not shared.
+
+        Args:
+            x: site -> (C, d_M, ..., d_1, L).
+            latents: site -> (P, d_M, ..., d_1, *event), P dividing C; particles vary fastest.
+        """
+        first = next(iter(x.values()))
+        count = len(first)
+        wide = {n: _repeat(value, count) for n, value in latents.items()}
+        scores = self.program.log_probs({**x, **wide}, self.likelihood, count, self.fixed)
+        total = torch.zeros((count, *(1,) * self.program.nesting), dtype=torch.float64, device=first.device)
+        for name, score in scores.items():
+            if has_data(score) and bool(score.isnan().any()):
+                raise ValueError(
+                    f"Site {name!r} has a log-probability of NaN at some tokens; weights would hide where."
+                )
+            total = total + self.groups(score)
+        return total
+
+    def draw_latents(self, count: int) -> dict[str, Tensor]:
+        """One draw of the other latent sites a particle, (P, d_M, ..., d_1, *event).
+
+        Raises:
+            ValueError: a latent whose law depends on the diffusion sites.
+        """
+        if not self.latents:
+            return {}
+        sites = self.program.sites
+        x = {n: _spread(self.program, n, sites[n]["value"], count) for n in self.priors}
+        values = self.program.draw(self.latents, {**x}, count, self.fixed)
+        other = {n: value.roll(1, -1).roll(1, 0).flip(-1) for n, value in x.items()}
+        for change in ({n: torch.zeros_like(v) for n, v in x.items()}, other):
+            before = self.program.log_probs({**x, **values}, self.latents, count, self.fixed)
+            after = self.program.log_probs({**change, **values}, self.latents, count, self.fixed)
+            for name in self.latents:
+                if bool((before[name] - after[name]).abs().nan_to_num(0.0).max() > DEPENDENCE):
+                    raise ValueError(
+                        f"Site {name!r} is drawn given the diffusion sites, so it cannot be drawn before them; "
+                        "observe it, or sum it out of the likelihood."
+                    )
+        return values
+
+
+def prior_of(node: Mapping[str, Any]) -> DiffusionPrior | None:
+    """The diffusion prior a site follows, or None."""
+    if PRIOR in node["infer"]:
+        prior: DiffusionPrior = node["infer"][PRIOR]
+        return prior
+    law = node["fn"]
+    while isinstance(law, (MaskedDistribution, ExpandedDistribution)):
+        law = law.base_dist
+    return law if isinstance(law, DiffusionPrior) else None
+
+
+def _leads_to(node: Mapping[str, Any]) -> str | None:
+    name: str | None = node["infer"].get(PLAN, node["infer"].get(STATE))
+    return name
+
+
+def _is_latent(node: Mapping[str, Any]) -> bool:
+    return not node["is_observed"]
+
+
+def _repeat(value: Tensor, count: int) -> Tensor:
+    return value.repeat(count // len(value), *(1,) * (value.dim() - 1))
+
+
+def _spread(program: Program, name: str, value: Tensor, count: int) -> Tensor:
+    return value.reshape(*program.padded(name), value.shape[-1]).expand(count, *program.padded(name), -1)

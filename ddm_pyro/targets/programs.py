@@ -1,0 +1,139 @@
+"""A Pyro program run once for its structure, and then on many values of its latent sites at a time.
+
+The values share one more plate, to the left of all plates of the program, so a program that broadcasts (as Pyro's own
+vectorised inference asks of it) is evaluated in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+
+#: Name of the plate that the values of a batched run share.
+PLATE = "_ddm_values"
+
+Node = dict[str, Any]
+
+
+class Program:
+    """The sample sites of one run of ``model(*args, **kwargs)``, and the means to score other values of them.
+
+    Attributes:
+        sites: name -> trace node of the prototype run, in program order, without subsampling sites.
+        nesting: M, the number of batch dimensions the program uses.
+
+    Raises:
+        TypeError: a model that is not callable.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(y):
+        ...     x = pyro.sample("x", dist.Bernoulli(0.5))
+        ...     pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+        >>> program = Program(model, (torch.tensor(2.0),))
+        >>> scores = program.log_probs({"x": torch.tensor([0.0, 1.0])}, ["y"], 2)
+        >>> [round(score, 4) for score in scores["y"].tolist()]
+        [-2.9189, -1.4189]
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        if not callable(model):
+            raise TypeError(f"model={model!r} must be a Pyro program: a callable with pyro.sample sites.")
+        self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
+        with torch.no_grad(), poutine.block():
+            trace = poutine.trace(model).get_trace(*self.args, **self.kwargs)
+        nodes = {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
+        self._subsamples = {n: node["value"] for n, node in nodes.items() if isinstance(node["fn"], _Subsample)}
+        self.sites: dict[str, Node] = {n: node for n, node in nodes.items() if n not in self._subsamples}
+        frames = [-frame.dim for node in self.sites.values() for frame in plates(node)]
+        shapes = [len(node["fn"].batch_shape) for node in self.sites.values()]
+        self.nesting = max([0, *frames, *shapes])
+
+    def require_plates(self, names: Sequence[str]) -> None:
+        """Raise ValueError when a batch dimension of a site is declared by no plate: nobody knows what it means."""
+        for name in names:
+            shape, declared = self.sites[name]["fn"].batch_shape, {frame.dim for frame in plates(self.sites[name])}
+            loose = [d for d in range(-len(shape), 0) if shape[d] > 1 and d not in declared]
+            if loose:
+                raise ValueError(
+                    f"Site {name!r} has batch shape {tuple(shape)}, but no plate declares dimension {loose[0]}; "
+                    "put it in a pyro.plate, or call .to_event() if it is part of one value."
+                )
+
+    def padded(self, name: str) -> torch.Size:
+        """Batch shape of a site with ones on the left, (d_M, ..., d_1)."""
+        shape = self.sites[name]["fn"].batch_shape
+        return torch.Size((1,) * (self.nesting - len(shape)) + tuple(shape))
+
+    def log_probs(
+        self,
+        values: Mapping[str, Tensor],
+        names: Sequence[str],
+        count: int,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
+        """log-probabilities of the sites ``names`` when other sites take ``values``, each (count, d_M, ..., d_1).
+
+        Args:
+            values: name -> (count, d_M, ..., d_1, *event).
+            names: sites to score; the others are only run.
+            count: number of values.
+            fixed: further sites and the values to give them, shared by all.
+
+        Raises:
+            ValueError: a site whose score has more dimensions than the program's plates.
+        """
+        trace, wanted = self._run({**(fixed or {}), **values}, count), set(names)
+        trace.compute_log_prob(site_filter=lambda name, site: name in wanted)
+        return {name: self._whole(name, trace.nodes, count) for name in names}
+
+    def draw(
+        self, names: Sequence[str], values: Mapping[str, Tensor], count: int, fixed: Mapping[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Draws of the sites ``names`` when other sites take ``values``, each (count, d_M, ..., d_1, *event)."""
+        trace = self._run({**(fixed or {}), **values}, count)
+        return {name: trace.nodes[name]["value"] for name in names}
+
+    def _run(self, values: Mapping[str, Any], count: int) -> Any:
+        plate = pyro.plate(PLATE, count, dim=-1 - self.nesting)
+        with poutine.block(), poutine.trace() as seen, _Given({**self._subsamples, **values}), plate:
+            self.model(*self.args, **self.kwargs)
+        return seen.trace
+
+    def _whole(self, name: str, nodes: Mapping[str, Node], count: int) -> Tensor:
+        if name not in nodes:
+            raise ValueError(f"Site {name!r} was there in the first run and is gone in the next; sites must be static.")
+        score = nodes[name]["log_prob"]
+        if score.dim() > self.nesting + 1 or (score.dim() == self.nesting + 1 and score.shape[0] not in (1, count)):
+            raise ValueError(
+                f"Site {name!r} has a log-probability of shape {tuple(score.shape)} where {count} values in "
+                f"{self.nesting} plate dimensions are scored at once; write the program so that it broadcasts over a "
+                "plate on its left."
+            )
+        return score.to(torch.float64)
+
+
+class _Given(Messenger):
+    """Gives sites their values without observing them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Node) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"], msg["done"] = self.values[msg["name"]], True
+
+
+def plates(node: Node) -> list[Any]:
+    """The vectorised plates a site lies in."""
+    return [frame for frame in node["cond_indep_stack"] if frame.vectorized]

@@ -1,0 +1,69 @@
+"""Twisted SMC against listed posteriors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import smc_worlds as worlds
+import torch
+from scipy import stats
+
+from ddm_pyro.infer import TwistedSMC
+
+#: Two-sided quantile of a test with false-alarm probability 2e-5.
+Z = stats.norm.isf(1e-5)
+OBSERVED = torch.tensor([[True, True, False], [True, True, True]])
+Y = torch.tensor([[2, 1, 0], [0, 0, 2]])
+TOTAL = torch.tensor([1.0, 4.0], dtype=torch.float64)
+
+
+#: Elements of a plate are independent problems, so copies of one problem in a plate are independent runs.
+RUNS = 200
+
+
+def copies(x):
+    return x.repeat_interleave(RUNS, 0)
+
+
+def assert_unbiased(posterior, evidence):
+    """The mean of the estimates in the linear scale, problem by problem."""
+    estimates = posterior.log_evidence.exp().reshape(-1, RUNS).T
+    error = estimates.std(0) / math.sqrt(RUNS)
+    assert estimates.shape[1:] == evidence.shape
+    assert bool((error < 0.2 * evidence).all())
+    assert bool(((estimates.mean(0) - evidence).abs() <= Z * error + 1e-12).all()), (estimates.mean(0), evidence, error)
+
+
+@pytest.mark.parametrize("name", worlds.PRIORS)
+@pytest.mark.parametrize("twist", ["separable", "candidates", "none"])
+def test_evidence_of_a_product_likelihood_is_unbiased(name, twist):
+    torch.manual_seed(1)
+    law = worlds.law(name)
+    evidence = law.pmf @ worlds.noisy_log_likelihood(law.atoms, Y, OBSERVED).exp()
+    posterior = TwistedSMC(worlds.noisy(worlds.prior(name)), 8, twist=twist).run(copies(Y), copies(OBSERVED))
+    assert_unbiased(posterior, evidence)
+
+
+@pytest.mark.parametrize("name", ["pairs", "k-unmask", "tau"])
+@pytest.mark.parametrize(
+    "options", [{}, {"resample_below": 0.0}, {"resample_below": 1.0}, {"tempering": lambda s: 0.3 + 0.7 * s}]
+)
+def test_evidence_of_any_likelihood_is_unbiased(name, options):
+    torch.manual_seed(2)
+    law = worlds.law(name)
+    evidence = law.pmf @ worlds.summed_log_likelihood(law.atoms, TOTAL).exp()
+    posterior = TwistedSMC(worlds.summed(worlds.prior(name)), 12, **options).run(copies(TOTAL))
+    assert posterior.diagnostics.twist == "candidates"
+    assert_unbiased(posterior, evidence)
+
+
+def test_posterior_marginals():
+    torch.manual_seed(3)
+    law = worlds.law("first hitting")
+    weights = law.pmf.unsqueeze(-1) * worlds.noisy_log_likelihood(law.atoms, Y, OBSERVED).exp()
+    exact = torch.einsum("sp,slv->plv", weights / weights.sum(0), torch.nn.functional.one_hot(law.atoms, 3).double())
+    posterior = TwistedSMC(worlds.noisy(worlds.prior("first hitting")), 4000).run(Y, OBSERVED)
+    assert posterior.samples["x"].shape == (4000, 2, 3)
+    assert posterior.log_weights.shape == (4000, 2)
+    torch.testing.assert_close(posterior.probabilities("x", 3), exact, atol=0.05, rtol=0)
