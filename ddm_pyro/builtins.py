@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ddm_pyro.plugins import (
+    BoundSpec,
     LossSpec,
     MetricSpec,
     ParameterizationSpec,
@@ -202,6 +203,30 @@ def register_metrics(register: Register) -> None:
     register(MetricSpec("nll", factory=f"{home}:NLL", summary="cross entropy of the data under the sampler, nats"))
     register(MetricSpec("unigram-entropy", factory=f"{home}:UnigramEntropy", summary="entropy of the pooled tokens"))
     register(MetricSpec("duplicates", factory=f"{home}:Duplicates", version=2, summary="share of repeated sequences"))
+
+
+@hookimpl
+def register_bounds(register: Register) -> None:
+    """Certificates on the scale of total variation."""
+    home, adjoint = "ddm_pyro.bounds", "Adjoint IPM certificates for discrete diffusion, arXiv 2605.17232"
+    for name, factory, summary in (
+        ("adjoint-ipm", "AdjointIPM", "Theorem 5.1: score losses in continuous time, masked and uniform"),
+        ("path-kl", "PathKL", "prior mismatch plus the KL of the reverse paths"),
+        ("conditioned-path-kl", "ConditionedPathKL", "KL of the paths from all masks: no boundary term"),
+        ("row", "Row", "total variation of the rates, integrated"),
+        ("generalized-pinsker", "GeneralizedPinsker", "numbers of jumps times the path KL"),
+        ("exit-routing", "ExitRouting", "errors of when to jump and of where to, apart"),
+        ("local", "Local", "row bound that knows revealed tokens stay"),
+        ("kernel-tv", "KernelTV", "learned against exact reverse kernel, tiny spaces"),
+        ("best", "Best", "the smallest certificate that applies"),
+    ):
+        register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=adjoint))
+    blocks = "Li and Cai, arXiv 2505.21400"
+    for name, factory, summary, reference in (
+        ("kernel-kl", "KernelKL", "KL of a sampler's own steps, score and discretization in one", adjoint),
+        ("plan-kl", "PlanKL", "the same given the masked sampler's own plan", blocks),
+    ):
+        register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=reference))
 
 
 @hookimpl

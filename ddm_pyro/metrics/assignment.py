@@ -99,8 +99,13 @@ def _programme(cost: Array, supply: Array, demand: Array) -> Array:
     scale = 1.0 / max(supply.max(), demand.max())
     right = np.r_[supply, demand * (supply.sum() / demand.sum())] * scale
     solve: Any = linprog
-    result = solve(cost.ravel(), A_eq=balance, b_eq=right, bounds=(0, None), method="highs-ds")
-    if result.status != 0:
+    # Masses of very different size can look infeasible to the presolver.
+    for method, presolve in (("highs-ds", True), ("highs-ds", False), ("highs-ipm", False)):
+        options = {"presolve": presolve}
+        result = solve(cost.ravel(), A_eq=balance, b_eq=right, bounds=(0, None), method=method, options=options)
+        if result.status == 0:
+            break
+    else:
         raise ArithmeticError(f"The transport programme between {n} and {m} atoms did not converge: {result.message}")
     values = -np.asarray(result.eqlin.marginals)[n:]
     # Costs are whole numbers, so potentials differ by whole numbers.

@@ -72,6 +72,10 @@ class HammingMMD(MMD):
         """sqrt((1 - e^{-L/bandwidth})/2), L counting the positions that can vary."""
         return math.sqrt(-math.expm1(-sum(varying(space)) / self.scale(space)) / 2.0)
 
+    def local_constant(self, space: StateSpace, free: int) -> float:
+        """sqrt((1 - e^{-free/bandwidth})/2)."""
+        return min(self.constant(space), math.sqrt(-math.expm1(-free / self.scale(space)) / 2.0))
+
     def gram(self, space: StateSpace, x: Array, y: Array) -> Array:
         """exp(-Hamming/bandwidth) for all pairs of rows."""
         values = np.exp(-np.arange(space.length + 1) / self.scale(space))

@@ -67,6 +67,14 @@ class IPM(Metric, ABC):
         pairs = [(i, j) for i in range(len(states)) for j in range(i)]
         return 0.5 * max((self.exact(space, states[[i, j]], one[0], one[1])[0] for i, j in pairs), default=0.0)
 
+    def local_constant(self, space: StateSpace, free: int) -> float:
+        """Half the largest distance of two sequences that differ in at most ``free`` positions.
+
+        Bounds that know which tokens can still change use it; the default, ``constant`` unless nothing is free, is
+        always valid.
+        """
+        return self.constant(space) if free > 0 else 0.0
+
     def exact(self, space: StateSpace, atoms: Tensor, p: Tensor, q: Tensor) -> tuple[float, Witness | None]:
         """The distance of two laws on listed atoms, and a function of F attaining it, if one can be given.
 

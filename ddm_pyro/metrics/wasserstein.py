@@ -43,6 +43,10 @@ class _HammingLipschitz(IPM, ABC):
         longest = sum(varying(space))
         return (longest if self.cap is None else min(longest, self.cap)) / 2.0
 
+    def local_constant(self, space: StateSpace, free: int) -> float:
+        """min(free positions, cap)/2."""
+        return min(self.constant(space), free / 2.0)
+
     def exact(self, space: StateSpace, atoms: Tensor, p: Tensor, q: Tensor) -> tuple[float, Witness]:
         """The transport cost and a whole-number potential, 1-Lipschitz on the whole space."""
         rows, difference = to_numpy(atoms), to_numpy(p - q)

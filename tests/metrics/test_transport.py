@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 from ddm_pyro.distributions import Tabular
 from ddm_pyro.metrics import BoundedLipschitz, HammingWasserstein, PositionTV, TotalVariation, transport
-from ddm_pyro.metrics.assignment import atom_potential
+from ddm_pyro.metrics.assignment import _programme, atom_potential
 from ddm_pyro.metrics.transport import star_potential
 from ddm_pyro.spaces import StateSpace
 
@@ -148,3 +148,33 @@ def test_laws_that_differ_by_rounding_are_next_to_nothing_apart(metric, scale, e
     space = StateSpace(3, 5)
     value = metric(Tabular(torch.tensor(p), space=space), Tabular(torch.tensor(q), space=space)).value
     assert 0.0 <= value <= 5 * (np.abs(p - q).sum() + 1e-13)
+
+
+def test_masses_of_very_different_size_have_potentials() -> None:
+    """A programme that the solver's presolve calls infeasible is feasible: its sides have equal mass."""
+    cost = np.array(
+        [
+            *([1, 2, 2, 1, 2, 2], [1, 2, 2, 2, 2, 2], [2, 1, 2, 2, 2, 1], [2, 2, 2, 2, 2, 2]),
+            *([2, 2, 2, 2, 1, 2], [2, 2, 1, 2, 2, 2], [2, 2, 2, 2, 2, 1], [2, 1, 2, 2, 2, 2]),
+        ],
+        dtype=float,
+    )
+    supply = np.array(
+        [
+            *(0.012117483566597718, 2.415859651277416e-08, 0.031677627808359116, 3.631714432514677e-09),
+            *(0.007267441793525689, 0.013414323274658309, 1.9793912652811186e-12, 1.4818907805579725e-09),
+        ]
+    )
+    demand = np.array(
+        [
+            *(0.0378294988188968, 0.000625558233809255, 0.0012817926255771859),
+            *(0.007725554259412501, 0.007109602844141187, 0.009904898935484685),
+        ]
+    )
+    potential = _programme(cost, supply, demand)
+    # Any potential is dual feasible by f(x) = min over y of cost + potential; the optimal one attains the primal.
+    value = float(supply @ (cost + potential).min(1) - demand @ potential)
+    balance = np.vstack([np.kron(np.eye(8), np.ones(6)), np.kron(np.ones(8), np.eye(6))[:-1]])
+    sides = np.r_[supply, demand[:-1]] * 1e3
+    primal = linprog(cost.ravel(), A_eq=balance, b_eq=sides, method="highs-ipm", options={"presolve": False})
+    assert value == pytest.approx(primal.fun / 1e3, rel=1e-6)

@@ -52,7 +52,9 @@ class Tilted(Parameterization):
         super().__init__(inner.process)
         space = self.process.space
         self.inner, self.time_free = inner, True
-        self.tilt = size * torch.randn(space.num_states, space.length, space.vocab_size, generator=seeded(seed)).double()
+        self.tilt = (
+            size * torch.randn(space.num_states, space.length, space.vocab_size, generator=seeded(seed)).double()
+        )
 
     def x0_log_probs(self, x, t, *, at=None):
         exact = self.inner.x0_log_probs(x, t)
