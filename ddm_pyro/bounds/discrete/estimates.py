@@ -76,7 +76,7 @@ def draw_contexts(run: Run, contexts: Contexts) -> Draw:
 def cross_entropies(run: Run, contexts: Contexts, *, budget: int, seed: int | None) -> tuple[Tensor, float | None]:
     """Draws (64 budget,) of L times -log p(x_0^i | context), and the largest value one can take if that is known."""
     values = []
-    for number in range(_batches(budget)):
+    for number in range(batches(budget)):
         with batch(seed, number):
             draw = draw_contexts(run, contexts)
             losses = token_losses(run.model, draw)
@@ -90,7 +90,7 @@ def posterior_divergences(
 ) -> tuple[Tensor, float | None]:
     """Draws (64 budget,) of L KL(p(x_i | context) || predictor), and the largest value one can take if known."""
     exact, values = run.denoiser(), []
-    for number in range(_batches(budget)):
+    for number in range(batches(budget)):
         with batch(seed, number):
             draw = draw_contexts(run, contexts)
             truth = log_simplex(exact.x0_log_probs(draw.xt, draw.t, at=draw.at))
@@ -124,7 +124,8 @@ def _row_sums(draw: Draw, values: Tensor) -> Tensor:
     return draw.weight * total
 
 
-def _batches(budget: int) -> int:
+def batches(budget: int) -> int:
+    """The number of network batches. Raises ValueError unless it is whole and positive."""
     if isinstance(budget, bool) or budget != int(budget) or budget < 1:
         raise ValueError(f"budget={budget!r} must be a whole number of network batches, at least 1.")
     return int(budget)
