@@ -7,8 +7,12 @@ from ddm_pyro.infer.auto import Weighted as Weighted
 from ddm_pyro.infer.auto import weigh as weigh
 from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics
 from ddm_pyro.infer.export import WeightedPosterior as WeightedPosterior
+from ddm_pyro.infer.forward_kernels import Noised as Noised
+from ddm_pyro.infer.forward_kernels import noised as noised
 from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior
+from ddm_pyro.infer.reverse_guide import ReverseGuide as ReverseGuide
 from ddm_pyro.infer.sample import diffusion_sample as diffusion_sample
+from ddm_pyro.infer.sites import KERNEL as KERNEL
 from ddm_pyro.infer.sites import PLAN as PLAN
 from ddm_pyro.infer.sites import PRIOR as PRIOR
 from ddm_pyro.infer.sites import STATE as STATE

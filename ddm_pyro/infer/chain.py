@@ -13,7 +13,7 @@ from torch import Tensor
 from ddm_pyro.distributions import TokenLaw
 from ddm_pyro.infer.plans import MAX_SEQUENCES
 from ddm_pyro.infer.reverse import Reverse
-from ddm_pyro.infer.rows import check_rows
+from ddm_pyro.infer.rows import by_chunks, check_rows
 from ddm_pyro.infer.stack import refuse_silent_enumeration
 from ddm_pyro.sampling.loop import denoise_law
 
@@ -75,6 +75,8 @@ class StepLaw(TokenLaw):
 
     def __init__(self, chain: Chain, x: Tensor, k: int, validate_args: bool | None = None) -> None:
         self.chain, self.x, self.k = chain, x.long(), k
+        #: Type of the draws, for sites whose values are not whole numbers.
+        self.dtype = torch.int64
         self.space = chain.reverse.space if k == chain.kernels - 1 else chain.reverse.process.space
         super().__init__(x.shape[:-1], x.shape[-1:], validate_args=validate_args)
 
@@ -101,21 +103,25 @@ class StepLaw(TokenLaw):
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, *batch, L)."""
         x = self.x.expand(*sample_shape, *self.x.shape)
+        flat = x.reshape(-1, x.shape[-1])
+        check_rows(self.chain.reverse.model, x.shape[:-1])
         with torch.no_grad():
-            return self._rows(x).sample().reshape(x.shape)
+            drawn = by_chunks(lambda part: self._rows(part, flat).sample(), len(flat), x.device)
+        return drawn.reshape(x.shape).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log-probability, (..., L) -> (...,) float64."""
         if self._validate_args:
             self._validate_sample(value)
         value, x = torch.broadcast_tensors(value.long(), self.x)
-        return self._rows(x).log_prob(value.reshape(-1, value.shape[-1])).reshape(value.shape[:-1])
+        check_rows(self.chain.reverse.model, x.shape[:-1])
+        flat, values = x.reshape(-1, x.shape[-1]), value.reshape(-1, x.shape[-1])
+        scored = by_chunks(lambda part: self._rows(part, flat).log_prob(values[part]), len(flat), x.device)
+        return scored.reshape(x.shape[:-1])
 
-    def _rows(self, x: Tensor) -> TorchDistribution:
-        reverse = self.chain.reverse
-        check_rows(reverse.model, x.shape[:-1])
-        x = x.reshape(-1, x.shape[-1])
-        model = reverse.rows(torch.arange(len(x), device=x.device)).model
+    def _rows(self, part: Tensor, x: Tensor) -> TorchDistribution:
+        reverse, x = self.chain.reverse, x[part]
+        model = reverse.rows(part).model
         if self.k == len(reverse.times) - 1:
             return denoise_law(model, x, reverse.times[-1])
         return reverse.sampler.step(model, x, reverse.times[self.k], reverse.times[self.k + 1])

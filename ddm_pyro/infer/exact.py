@@ -11,7 +11,7 @@ from torch import Tensor
 from ddm_pyro.arrays import has_data
 from ddm_pyro.infer.densities import Density
 from ddm_pyro.infer.reverse import Reverse
-from ddm_pyro.infer.rows import conditioned_rows
+from ddm_pyro.infer.rows import ROWS_PER_CALL, conditioned_rows
 from ddm_pyro.infer.subsets import revealed_log_prob
 from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling import sample
@@ -43,7 +43,7 @@ class Exact(Density):
             count,
             times=None if reverse.own_grid else reverse.times,
             steps=len(reverse.times) - 1 if reverse.own_grid else None,
-            batch_size=max(count, 1),
+            batch_size=ROWS_PER_CALL,
         )
 
     def log_prob(self, reverse: Reverse, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddm_pyro.distributions import TokenLaw
 from ddm_pyro.infer.reverse import Reverse
-from ddm_pyro.infer.rows import check_rows
+from ddm_pyro.infer.rows import ROWS_PER_CALL, by_chunks, check_rows
 from ddm_pyro.infer.stack import refuse_silent_enumeration
 from ddm_pyro.samplers.plans import OrderPlan, is_host
 from ddm_pyro.sampling.loop import denoise_law
@@ -24,8 +24,6 @@ from ddm_pyro.spaces import StateSpace
 MAX_PLANS = 5040
 #: Most sequences offered to Pyro's enumeration, each of which costs network rows.
 MAX_SEQUENCES = 2**16
-#: Network rows a call works on when densities are computed.
-ROWS_PER_CALL = 2**14
 
 
 class PlanLaw(TokenLaw):
@@ -157,10 +155,8 @@ class Unmasking(TokenLaw):
         shape = torch.Size((*sample_shape, *self.batch_shape))
         check_rows(self.reverse.model, shape)
         plan = self.plan.expand(*shape, -1).reshape(-1, self.plan.shape[-1])
-        rows = torch.arange(len(plan), device=plan.device)
         with torch.no_grad():
-            x = follow(self.reverse.rows(rows), plan)
-        return x.reshape(*shape, -1)
+            return follow(self.reverse, plan).reshape(*shape, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value | plan), (..., L) -> (...,) float64, differentiable in the network's parameters."""
@@ -169,16 +165,20 @@ class Unmasking(TokenLaw):
         value, plan = torch.broadcast_tensors(value.long(), self.plan)
         check_rows(self.reverse.model, plan.shape[:-1])
         flat, plan_rows = value.reshape(-1, value.shape[-1]), plan.reshape(-1, plan.shape[-1])
-        rows = torch.arange(len(flat), device=flat.device)
-        parts = [
-            score(self.reverse.rows(part), flat[part], plan_rows[part])
-            for part in rows.split(max(1, ROWS_PER_CALL // len(self.reverse.times)))
-        ]
-        return torch.cat(parts).reshape(value.shape[:-1]) if parts else flat.new_zeros(value.shape[:-1]).double()
+        width = ROWS_PER_CALL // len(self.reverse.times)
+
+        def run(part: Tensor) -> Tensor:
+            return score(self.reverse.rows(part), flat[part], plan_rows[part])
+
+        return by_chunks(run, len(flat), flat.device, width).reshape(value.shape[:-1])
 
 
 def follow(reverse: Reverse, plan: Tensor) -> Tensor:
     """Run the sampler along the plans (n, L), the final denoising included, to (n, L) tokens."""
+    return by_chunks(lambda part: _follow(reverse.rows(part), plan[part]), len(plan), plan.device)
+
+
+def _follow(reverse: Reverse, plan: Tensor) -> Tensor:
     x, times, model = reverse.masks(len(plan)), reverse.times, reverse.model
     active = reverse.sampler.prepare(reverse.process, x, times, plan)
     for t, s in pairwise(times.unbind()):

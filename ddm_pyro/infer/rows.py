@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,16 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
+
+
+#: Network rows a call works on.
+ROWS_PER_CALL = 2**14
+
+
+def by_chunks(run: Callable[[Tensor], Tensor], count: int, device: torch.device, width: int = ROWS_PER_CALL) -> Tensor:
+    """``run`` on the row indices 0 .. count - 1, at most ``width`` at a time, and what it returns put together."""
+    parts = torch.arange(count, device=device).split(max(1, width))
+    return torch.cat([run(part) for part in parts])
 
 
 def conditioned_rows(model: Parameterization) -> int | None:

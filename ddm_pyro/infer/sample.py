@@ -48,11 +48,11 @@ def diffusion_sample(name: str, prior: DiffusionPrior | Parameterization, obs: T
     prior = as_prior(prior)
     reverse, infer = prior.reverse, {PRIOR: prior}
     if reverse.planned:
-        plan = pyro.sample(f"{name}_plan", PlanLaw(reverse), infer={PLAN: name})
+        plan = pyro.sample(f"{name}_plan", PlanLaw(reverse, prior.batch_shape), infer={PLAN: name})
         return pyro.sample(name, Unmasking(reverse, plan), obs=obs, infer=infer)
     chain = Chain.of(reverse)
     last = chain.kernels
-    x = pyro.sample(f"{name}@{last}", chain.start(), infer={STATE: name})
+    x = pyro.sample(f"{name}@{last}", chain.start().expand(prior.batch_shape), infer={STATE: name})
     for k in range(last - 1):
         x = pyro.sample(f"{name}@{last - 1 - k}", chain.step(x, k), infer={STATE: name})
     return pyro.sample(name, chain.step(x, last - 1), obs=obs, infer=infer)

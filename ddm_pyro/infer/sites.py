@@ -8,3 +8,5 @@ PRIOR = "ddm_prior"
 PLAN = "ddm_plan_of"
 #: Key on the site of an intermediate state: the name of the site it leads to.
 STATE = "ddm_state_of"
+#: Key on the site of a forward kernel: the name of the site it noises.
+KERNEL = "ddm_kernel_of"

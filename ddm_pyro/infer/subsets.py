@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.distributions import AtomMixture
-from ddm_pyro.infer.plans import ROWS_PER_CALL, PlanLaw
+from ddm_pyro.infer.plans import PlanLaw
 from ddm_pyro.infer.reverse import Reverse
+from ddm_pyro.infer.rows import ROWS_PER_CALL, by_chunks
 from ddm_pyro.samplers.plans import OrderPlan
 
 #: Most pairs (revealed before, revealed after) of one step that are summed over: 10 positions on a grid, 14 in order.
@@ -35,10 +36,8 @@ def revealed_log_prob(reverse: Reverse, x: Tensor) -> Tensor:
             f"The exact law of {reverse.sampler} on {reverse.length} positions sums over {pairs} pairs of revealed "
             f"sets a step, more than {MAX_PAIRS}; use density='pseudo', or diffusion_sample, whose joint is exact."
         )
-    rows = torch.arange(len(x), device=x.device)
-    width = max(1, ROWS_PER_CALL // 2**reverse.length)
-    parts = [_run(reverse.rows(part), x[part], stages) for part in rows.split(width)]
-    return torch.cat(parts) if parts else x.new_zeros(0).double()
+    width = ROWS_PER_CALL // 2**reverse.length
+    return by_chunks(lambda part: _run(reverse.rows(part), x[part], stages), len(x), x.device, width)
 
 
 def _stages(reverse: Reverse) -> Iterator[dict[tuple[int, int], float]]:
@@ -64,7 +63,8 @@ def _stages(reverse: Reverse) -> Iterator[dict[tuple[int, int], float]]:
 
 def _run(reverse: Reverse, x: Tensor, stages: list[dict[tuple[int, int], float]]) -> Tensor:
     one = torch.ones((len(x), 1), dtype=torch.float64, device=x.device)
-    mass, tables = {0: one}, {}
+    mass: dict[int, Tensor] = {0: one}
+    tables: dict[int, Tensor] = {}
     for k, stage in enumerate(stages):
         if not reverse.model.time_free:
             tables = {}
