@@ -57,7 +57,7 @@ class Loss(ABC):
         """KL(q(x_1 | x_0) || prior), (...,): what the integral lacks to be a bound on -log p(x_0).
 
         For a masked process it is 0 when alpha(1) = 0 and infinite otherwise, because sampling starts from masks
-        only: use a schedule that ends at alpha(1) = 0, ``Linear()`` or ``Cosine()``, when a likelihood is wanted.
+        only. ``nll_bound`` then noises towards masks, which has a finite bound.
 
         Raises:
             ValueError: a loss that is no bound has no such constant.
