@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ddm_pyro import __version__
+from ddm_pyro.cli.compare import compare
 from ddm_pyro.cli.evaluate import evaluate
 from ddm_pyro.cli.group import Cli
 from ddm_pyro.cli.options import common
@@ -23,5 +24,5 @@ def main() -> None:
     """Discrete diffusion models in Pyro: train, sample, and evaluate every sampler by every metric."""
 
 
-for _command in (evaluate, report, train, sample, plugins):
+for _command in (evaluate, report, compare, train, sample, plugins):
     main.add_command(_command)

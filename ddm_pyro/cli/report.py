@@ -58,7 +58,7 @@ def _write(run: Run, out: Path | None, renderer: str | None) -> list[Path]:
     """Write the page, or what a plugin's renderer makes of the run; returns the files."""
     from ddm_pyro.plugins import default_registry
     from ddm_pyro.report import HtmlReport
-    from ddm_pyro.report.page import write
+    from ddm_pyro.report.html import write
 
     directory = run.directory or Path()
     if renderer is None:

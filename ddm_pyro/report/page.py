@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from ddm_pyro.report.closer import Calibration, Picture, calibrations_of, positions_of
 from ddm_pyro.report.components import Components
 from ddm_pyro.report.examples import Examples, examples_of
 from ddm_pyro.report.header import facts, plugin_problems
-from ddm_pyro.report.labels import short
-from ddm_pyro.report.numbers import duration, show, whole
+from ddm_pyro.report.html import template, write
+from ddm_pyro.report.numbers import show, whole
 from ddm_pyro.report.palette import Style, styles
-from ddm_pyro.report.problems import counts, problems_of, violations_of, words
+from ddm_pyro.report.problems import counts, problems_of, violations_of
 from ddm_pyro.report.run import Run
 from ddm_pyro.report.series import Group, Line, groups_of, lines_of
-from ddm_pyro.report.tables import ValueTable, describe_point, value_table
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from ddm_pyro.report.tables import ValueTable, value_table
 
 NAME = "report.html"
 
@@ -74,7 +68,7 @@ class HtmlReport:
         # One style a sampler over the whole run, so that it looks the same in each group.
         all_styles = styles([sampler for group in groups for sampler in group.samplers])
         sections = tuple(_section(k, run, group, all_styles, components) for k, group in enumerate(groups))
-        return _template().render(
+        return template("report.html.j2").render(
             name=run.name,
             facts=facts(run),
             counts=counts(rows),
@@ -85,41 +79,6 @@ class HtmlReport:
             metrics=components.notes([row for row in rows if row.get("metric")]),
             bounds=_bounds(groups),
         )
-
-
-def write(text: str, path: Path) -> Path:
-    """Write text whole or not at all: an interruption leaves what was there before.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ddm_pyro"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(show=show, whole=whole, duration=duration, words=words, short=short)
-    environment.globals["describe_point"] = describe_point
-    return environment.get_template("report.html.j2")
 
 
 def _section(k: int, run: Run, group: Group, styles: Mapping[str, Style], components: Components) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -137,7 +137,7 @@ def lines_of(group: Group, metric: str) -> tuple[Line, ...]:
     for sampler in group.samplers:
         mine = [row for row in rows if group.labels(row, "sampler") == sampler]
         if mine:
-            lines.append(Line(sampler, tuple(sorted(_points(mine), key=_budget))))
+            lines.append(Line(sampler, tuple(sorted(points_of(mine), key=_budget))))
     return tuple(lines)
 
 
@@ -151,7 +151,8 @@ def evaluations(row: Row) -> float | None:
     return next((found for key in ("nfe", "calls", "steps") if (found := finite(row, key)) is not None), None)
 
 
-def _points(rows: Iterable[Row]) -> Iterable[Point]:
+def points_of(rows: Iterable[Row]) -> Iterator[Point]:
+    """One point a budget of measured rows that share all else."""
     # Repetitions share the steps; the measured nfe of samplers with random budgets may differ a little among them.
     cells: dict[object, list[Row]] = {}
     for row in rows:

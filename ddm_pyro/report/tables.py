@@ -91,6 +91,20 @@ def value_text(point: Point) -> str:
     return f"{'' if point.exact else '~'}{show(point.value)}"
 
 
+def limits_text(point: Point) -> str:
+    """A value with its limits, when it is an estimate that has some.
+
+    Example:
+        >>> limits_text(Point(4, 4, 0.2, 0.1, 0.3, False, None, None, 1))
+        '~0.200 [0.10, 0.30]'
+    """
+    if point.exact or point.lower_only or (point.lcb is None and point.ucb is None):
+        return value_text(point)
+    low = "-∞" if point.lcb is None else show(point.lcb, 2)
+    high = "∞" if point.ucb is None else show(point.ucb, 2)
+    return f"{value_text(point)} [{low}, {high}]"
+
+
 def _statuses(group: Group, measured: Collection[tuple[str, object]]) -> dict[tuple[str, object], dict[str, str]]:
     """Sampler and budget -> metric -> why there is no value.
 
