@@ -18,6 +18,7 @@ from ddm_pyro.bounds.continuous import (
     PathKL,
     Row,
 )
+from ddm_pyro.bounds.discrete import KernelKL, PlanKL
 from ddm_pyro.bounds.facts import facts_of
 from ddm_pyro.bounds.kernel_tv import KernelTV
 
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 LOSS: tuple[ContinuousBound, ...] = (PathKL(), ConditionedPathKL())
 
 #: Certificates that need the exact score as well.
-SCORE: tuple[ContinuousBound, ...] = (*(AdjointIPM(), Row(), GeneralizedPinsker(), ExitRouting(), Local(), KernelTV()),)
+SCORE: tuple[ContinuousBound, ...] = (*(AdjointIPM(), Row(), GeneralizedPinsker(), ExitRouting(), Local()),)
+
+#: Certificates of a sampler's own steps; they need the entropy of the data, and estimate where states are many.
+STEPS: tuple[Bound, ...] = (KernelKL(), PlanKL())
 
 
 @final
@@ -102,6 +106,13 @@ class Best(Bound):
         else:
             for bound in continuous:
                 attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
+        if self.knowledge == "score":
+            attempt(lambda: KernelTV()(target=target, model=model, sampler=sampler, steps=steps, times=times))
+        if sampler is not None:
+            share = 1.0 - (1.0 - confidence) / len(STEPS)
+            given = {"target": target, "model": model, "sampler": sampler, "steps": steps, "times": times}
+            for step_bound in STEPS:
+                attempt(lambda bound=step_bound: bound(**given, confidence=share, budget=budget, seed=seed))  # type: ignore[misc]
         return smallest(found, reasons)
 
 

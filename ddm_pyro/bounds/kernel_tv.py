@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -13,8 +15,15 @@ from ddm_pyro.bounds.case import Case, position_kernels
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.clock import FIRST_PANEL, NOISE_END
 from ddm_pyro.bounds.continuous import ContinuousBound
-from ddm_pyro.bounds.facts import Facts
+from ddm_pyro.bounds.discrete.case import Run
+from ddm_pyro.bounds.discrete.steps import dense, law_of
+from ddm_pyro.bounds.facts import Facts, facts_of
 from ddm_pyro.plugins.errors import NotApplicable
+from ddm_pyro.sampling.loop import denoise_law
+
+if TYPE_CHECKING:
+    from ddm_pyro.parameterizations import Parameterization
+    from ddm_pyro.samplers import Sampler
 
 #: Largest number of states for which the learned reverse kernel is formed, N x N.
 KERNEL_STATES = 256
@@ -34,6 +43,8 @@ LONG = 4000.0
 class KernelTV(ContinuousBound):
     """TV <= TV(p_1 P^, prior P^) + E TV(p(x_delta | x_1), P^(x_1, .)), P^ the learned reverse kernel from 1 to delta.
 
+    For a sampler in steps P^ is the product of its kernels, its final denoising included.
+
     The discrete adjoint identity (theory 9, D1) for one step over the whole of time. Where noise is strong, x_1 says
     little of x_0 and this is nearly the distance itself; it needs the exact posteriors and all of P^, so at most
     ``KERNEL_STATES`` states. Conditioned on all masks it would be the distance, so masked processes are refused.
@@ -48,28 +59,73 @@ class KernelTV(ContinuousBound):
 
     name: ClassVar[str] = "core/kernel-tv"
 
+    def __call__(
+        self,
+        *,
+        target: Any,
+        model: Parameterization,
+        sampler: Sampler | Sequence[Sampler] | None = None,
+        steps: int | None = None,
+        times: Sequence[float] | Tensor | None = None,
+        confidence: float = 0.95,
+        budget: int = 64,
+        seed: int | None = None,
+    ) -> Certificate:
+        """The certificate; see ``Bound``."""
+        try:
+            facts = facts_of(target, model, sampler, steps, times, self.name)
+        except NotApplicable:
+            if sampler is None:
+                raise
+        else:
+            return self.certify(facts)
+        run = Run.of(self.name, target, model, sampler, steps, times)
+        facts = Facts(Case.of(target, model, None, self.name))
+        self._check(facts)
+        return self._compare(facts, float(run.grid[0]), 0.0, *sampler_kernel(run))
+
     def certify(self, facts: Facts) -> Certificate:
         """From the learned kernel and the exact one."""
-        case = facts.case
+        self._check(facts)
+        if getattr(facts.case.process, "schedule", None) is None:
+            raise NotApplicable(f"{self.name} integrates over a schedule's noise; {facts.case.process!r} has none.")
+        return self._compare(facts, 1.0, facts.case.stop, *learned_kernel(facts.case))
+
+    def _check(self, facts: Facts) -> None:
         if facts.is_masked:
             raise NotApplicable(f"{self.name} is about noise without masks; from all masks it would be the distance.")
-        if len(case.states) > KERNEL_STATES or getattr(case.process, "schedule", None) is None:
+        if len(facts.case.states) > KERNEL_STATES:
             raise NotApplicable(
-                f"{self.name} forms the reverse kernel of {len(case.states)} states; it needs a schedule "
-                f"and at most {KERNEL_STATES} states."
+                f"{self.name} forms the reverse kernel between all states, at most {KERNEL_STATES}; "
+                f"{facts.case.process.space} has {len(facts.case.states)}."
             )
-        learned, error = learned_kernel(case)
-        start, stop = (case.law(torch.tensor([t], dtype=torch.float64))[0] for t in (1.0, case.stop))
+
+    def _compare(self, facts: Facts, first: float, last: float, learned: Tensor, error: float) -> Certificate:
+        case = facts.case
+        start, stop = (case.law(torch.tensor([t], dtype=torch.float64))[0] for t in (first, last))
         initial = 0.5 * float(((start - case.prior) @ learned).abs().sum())
-        exact = exact_kernel(case, start, stop)
+        exact = exact_kernel(case, start, stop, first, last)
         score = 0.5 * float(start @ (exact - learned).abs().sum(-1))
         return self._sum(initial, score + error, facts.stopping, {}, kernel_error=error)
 
 
-def exact_kernel(case: Case, start: Tensor, stop: Tensor) -> Tensor:
-    """p(x_delta = y | x_1 = x) = p_delta(y) P(x_1 = x | x_delta = y) / p_1(x), (N, N)."""
+def sampler_kernel(run: Run) -> tuple[Tensor, float]:
+    """The kernel of all steps of a sampler and its final denoising, (N, N), without error."""
+    states = run.space.enumerate()
+    kernel = torch.eye(len(states), dtype=torch.float64)
+    with torch.no_grad():
+        for t, s in pairwise(run.grid.unbind()):
+            for one in run.samplers:
+                kernel = kernel @ dense(law_of(one, run, states, t, s), run.space, len(states))
+        if run.denoises:
+            kernel = kernel @ dense(denoise_law(run.model, states, run.grid[-1]), run.space, len(states))
+    return kernel, 0.0
+
+
+def exact_kernel(case: Case, start: Tensor, stop: Tensor, first: float, last: float) -> Tensor:
+    """p(x_s = y | x_t = x) = p_s(y) P(x_t = x | x_s = y) / p_t(x) with t = ``first``, s = ``last``, (N, N)."""
     forward = torch.ones(1, 1, dtype=torch.float64)
-    for kernel in position_kernels(case.process, case.stop, 1.0):
+    for kernel in position_kernels(case.process, last, first):
         forward = torch.kron(forward, kernel)
     possible = (start > 0).unsqueeze(-1)
     joint = (stop.unsqueeze(-1) * forward).T
