@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from ddm_pyro import random
 from ddm_pyro.distributions import inverse_cdf
-from ddm_pyro.infer.auto.families import Family
+from ddm_pyro.infer.auto.families import Family, rates_of
+from ddm_pyro.infer.timeless import TimeOfMasks
+from ddm_pyro.parameterizations import X0, Parameterization
+from ddm_pyro.processes import ForwardProcess
+from ddm_pyro.rates import Masked
+from ddm_pyro.schedules import Linear
 from ddm_pyro.spaces import StateSpace
 
 
@@ -55,16 +60,24 @@ class AnyOrder(Family):
         """x."""
         return path[..., 1, :]
 
-    def denoising(self, x: Tensor) -> Tensor:
-        """(L/m) times the cross-entropy of m masked tokens, m uniform in 1..L and the masked set uniform given m."""
-        n, length = x.shape
-        # Strata of m, in random order, so that every number of masks has its turn in a batch.
-        u = (random.uniform((n,), x.device).argsort() + random.uniform((n,), x.device)) / n
-        masks = (u * length).long().clamp(max=length - 1) + 1
-        hidden = random.uniform((n, length), x.device).argsort(-1).argsort(-1) < masks.unsqueeze(-1)
-        noised = torch.where(hidden, self.space.vocab_size, x)
-        log_q = self.logits(noised, masks / length).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
-        return -torch.where(hidden, log_q, 0.0).sum(-1) * length / masks
+    @property
+    def num_steps(self) -> int:
+        """L."""
+        return self.space.length
+
+    def denoising_steps(self, x: Tensor, step: Tensor) -> Tensor:
+        """(L / m) times the cross-entropy of m = step + 1 masked tokens, the last m of one random order a row."""
+        length, masks = self.space.length, step.unsqueeze(-1) + 1
+        hidden = random.uniform(x.shape, x.device).argsort(-1).unsqueeze(-2) < masks
+        x = x.unsqueeze(-2).expand(hidden.shape)
+        logits = self.logits(torch.where(hidden, self.space.vocab_size, x), masks.squeeze(-1) / length)
+        log_q = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
+        return -torch.where(hidden, log_q, 0.0).sum(-1) * length / masks.squeeze(-1)
+
+    def denoiser(self) -> Parameterization:
+        """x0-posteriors of the masked process, at the time when as many masks are expected as there are."""
+        process = ForwardProcess(rates_of(Masked, self.space), Linear(), self.space.length)
+        return TimeOfMasks(X0(self.network, process))
 
     def _prefix_logits(self, order: Tensor, x: Tensor) -> Tensor:
         """Logits of each token given those before it in the order, (n, L, V) by position."""

@@ -54,7 +54,7 @@ class Block:
         event = self.event_shape[: self.event_dim - self.one_hot]
         # Particles lie to the left of the site's own plates, in dimensions where these have size 1.
         shape = torch.broadcast_shapes(batch, self.batch_shape)
-        tokens = tokens.reshape(*shape, *event)
+        tokens = tokens.reshape(torch.Size((*shape, *event)))
         if self.one_hot:
             symbols = torch.arange(self.event_shape[-1], device=tokens.device)
             return (tokens.unsqueeze(-1) == symbols).to(self.dtype)

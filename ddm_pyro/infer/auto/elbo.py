@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ddm_pyro.infer.auto.objectives import Objective, Particles, check_objective, loss_value, reinforce, wake
+from ddm_pyro.infer.auto.objectives import Objective, Particles, check_objective, loss_value, surrogate_loss
 from ddm_pyro.infer.auto.traces import Mode, Program, particles, total
 
 #: Particles that a vectorised run is compared on with single runs.
@@ -82,7 +82,7 @@ class ParticleELBO(ELBO):
     ) -> Tensor:
         """A tensor with the objective's value and the gradient estimate as its gradient."""
         drawn = self.particles(model, guide, *args, **kwargs)
-        surrogate = (reinforce if self.objective == "rloo" else wake)(drawn)
+        surrogate = surrogate_loss(drawn, self.objective)
         return loss_value(drawn, self.objective) + (surrogate - surrogate.detach())
 
     def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ddm_pyro import random
+from ddm_pyro.rates import Masked, Uniform
 from ddm_pyro.spaces import StateSpace
+
+if TYPE_CHECKING:
+    from ddm_pyro.parameterizations import Parameterization
+
+#: Most noised sequences a particle of the denoising objective.
+NOISED = 4
 
 
 class Family(nn.Module, ABC):
@@ -40,9 +49,29 @@ class Family(nn.Module, ABC):
     def tokens(self, path: Tensor) -> Tensor:
         """x, (..., *path_shape) -> (..., L)."""
 
-    @abstractmethod
     def denoising(self, x: Tensor) -> Tensor:
-        """An unbiased estimate of -E[log_density(path)] over path ~ r(. | x), (n, L) -> (n,); one network row each."""
+        """An unbiased estimate of -E[log_density(path)] over path ~ r(. | x), (n, L) -> (n,).
+
+        From at most ``NOISED`` steps of the path, spread evenly over it at a random offset: all of them if it is short.
+        """
+        n, steps = len(x), self.num_steps
+        chosen = min(NOISED, steps)
+        u = random.uniform((n, 1), x.device)
+        step = ((torch.arange(chosen, device=x.device) + u) * (steps / chosen)).long().clamp(max=steps - 1)
+        return self.denoising_steps(x, step).mean(-1)
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Steps of a path: its density is a product of as many factors."""
+
+    @abstractmethod
+    def denoising_steps(self, x: Tensor, step: Tensor) -> Tensor:
+        """``num_steps`` times the loss of the given steps of a path ~ r(. | x), (n, L) and (n, J) in 0 .. -> (n, J)."""
+
+    @abstractmethod
+    def denoiser(self) -> Parameterization:
+        """The network as a model of the package's samplers."""
 
     @property
     def device(self) -> torch.device:
@@ -71,3 +100,8 @@ class Family(nn.Module, ABC):
             return logits
         sizes = self.space.sizes_on.on(logits.device).unsqueeze(-1)
         return torch.where(torch.arange(self.space.vocab_size, device=logits.device) < sizes, logits, -torch.inf)
+
+
+def rates_of(rate: type[Masked] | type[Uniform], space: StateSpace) -> list[Masked | Uniform]:
+    """One rate matrix a position, for its number of values."""
+    return [rate(size) for size in space.position_sizes]

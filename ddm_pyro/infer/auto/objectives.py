@@ -62,14 +62,21 @@ def reinforce(particles: Particles) -> Tensor:
     return -(advantage * particles.score + particles.log_model - particles.log_rest).mean()
 
 
-def wake(particles: Particles) -> Tensor:
+def wake(particles: Particles, *, denoise: bool = False) -> Tensor:
     """Reweighted wake-sleep's surrogate (Bornschein and Bengio 2015): self-normalised E_p[-log q], and -E_p[log p].
 
     The gradient estimates that of KL(p || q) for the guide and of -log Z for the model, with a bias of order 1/N.
-    The values of the particles must be detached.
+    The values of the particles must be detached. The mean of grad log q, zero under q, is subtracted: the closer the
+    guide, the less noise is left. An estimate of log q by denoising (``denoise``) lacks this mean, and the correction.
     """
     weight = particles.log_weight.softmax(0)
-    return -(weight * (particles.score + particles.log_rest + particles.log_model)).sum()
+    centered = weight if denoise else weight - 1.0 / len(weight)
+    return -(centered * (particles.score + particles.log_rest) + weight * particles.log_model).sum()
+
+
+def surrogate_loss(particles: Particles, objective: Objective) -> Tensor:
+    """What to differentiate for an objective."""
+    return reinforce(particles) if objective == "rloo" else wake(particles, denoise=objective == "wdce")
 
 
 def loss_value(particles: Particles, objective: Objective) -> Tensor:

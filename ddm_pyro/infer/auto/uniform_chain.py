@@ -6,8 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ddm_pyro import random
+from ddm_pyro.arrays import OnDevice
 from ddm_pyro.distributions import inverse_cdf
-from ddm_pyro.infer.auto.families import Family
+from ddm_pyro.infer.auto.families import Family, rates_of
+from ddm_pyro.parameterizations import LeaveOneOut, Parameterization
+from ddm_pyro.processes import ForwardProcess
+from ddm_pyro.rates import Uniform
+from ddm_pyro.schedules import Linear
 from ddm_pyro.spaces import StateSpace
 
 
@@ -33,7 +38,7 @@ class UniformChain(Family):
 
     def __init__(self, space: StateSpace, network: nn.Module, steps: int) -> None:
         super().__init__(space, network)
-        self.steps = steps
+        self.steps, self._counts = steps, OnDevice(torch.tensor(space.position_sizes, dtype=torch.float64))
         self.path_shape = torch.Size((steps + 1, space.length))
 
     def sample(self, n: int) -> Tensor:
@@ -62,27 +67,32 @@ class UniformChain(Family):
         """z_0."""
         return path[..., 0, :]
 
-    def denoising(self, x: Tensor) -> Tensor:
-        """K times the term of one step k, uniform in 1..K, with (z_{k-1}, z_k) drawn by the forward process."""
-        n, steps = len(x), self.steps
-        u = (random.uniform((n,), x.device).argsort() + random.uniform((n,), x.device)) / n
-        k = (u * steps).long().clamp(max=steps - 1) + 1
-        zero = torch.zeros_like(k)
-        before = self._noised(x, zero, k - 1)
+    @property
+    def num_steps(self) -> int:
+        """K."""
+        return self.steps
+
+    def denoising_steps(self, x: Tensor, step: Tensor) -> Tensor:
+        """K times the term of step k = step + 1, with (z_{k-1}, z_k) drawn by the forward process."""
+        n, chosen = step.shape
+        rows, k = x.repeat_interleave(chosen, 0), step.flatten() + 1
+        before = self._noised(rows, torch.zeros_like(k), k - 1)
         after = self._noised(before, k - 1, k)
         log_q = self._reverse(after, k).gather(-1, before.unsqueeze(-1)).squeeze(-1)
-        log_r = self._forward(before.unsqueeze(1), after.unsqueeze(1), k.unsqueeze(1)).squeeze(1)
-        return self._sizes(x.device).log().sum() - steps * (log_q - log_r).sum(-1)
+        terms = (log_q - self._forward(before, after, k)).sum(-1)
+        return self._counts.on(x.device).log().sum() - self.steps * terms.reshape(n, chosen)
+
+    def denoiser(self) -> Parameterization:
+        """The network as leave-one-out posterior of the uniform process."""
+        process = ForwardProcess(rates_of(Uniform, self.space), Linear(), self.space.length)
+        return LeaveOneOut(self.network, process)
 
     def _kept(self, k: Tensor) -> Tensor:
         """a_k = 1 - k/K."""
         return 1.0 - k.double() / self.steps
 
     def _sizes(self, device: torch.device) -> Tensor:
-        return self.space.sizes_on.on(device) if isinstance(self.space.sizes, tuple) else self._equal(device)
-
-    def _equal(self, device: torch.device) -> Tensor:
-        return torch.full((self.space.length,), float(self.space.vocab_size), dtype=torch.float64, device=device)
+        return self._counts.on(device)
 
     def _noised(self, z: Tensor, j: Tensor, k: Tensor) -> Tensor:
         """A draw of z_k given z_j, (n, L)."""
@@ -97,11 +107,11 @@ class UniformChain(Family):
 
     def _reverse(self, z: Tensor, k: Tensor) -> Tensor:
         """log q(z_{k-1} = . | z_k = z), (n, L) and (n,) -> (n, L, V)."""
-        sizes, vocab = self._sizes(z.device).unsqueeze(-1), self.space.vocab_size
-        symbols = torch.arange(vocab, device=z.device)
-        inside = (symbols < sizes).double()
-        clean = self.logits(z, 1.0 - self._kept(k)).softmax(-1)
+        sizes, symbols = self._sizes(z.device).unsqueeze(-1), torch.arange(self.space.vocab_size, device=z.device)
+        inside = symbols < sizes
+        # Finite off the alphabet until the end: the logarithm of zero has no gradient.
+        clean = torch.where(inside, self.logits(z, 1.0 - self._kept(k)).log_softmax(-1), 0.0)
         a, kept = (each[:, None, None] for each in (self._kept(k - 1), self._kept(k) / self._kept(k - 1)))
-        likelihood = kept * (symbols == z.unsqueeze(-1)) + (1.0 - kept) / sizes
-        weights = likelihood * (a * clean + (1.0 - a) / sizes) * inside
-        return (weights / weights.sum(-1, keepdim=True)).log()
+        log_prior = torch.logaddexp(a.log() + clean, ((1.0 - a) / sizes).log())
+        log_likelihood = (kept * (symbols == z.unsqueeze(-1)) + (1.0 - kept) / sizes).log()
+        return torch.where(inside, log_prior + log_likelihood, -torch.inf).log_softmax(-1)
