@@ -95,14 +95,6 @@ class Jumps:
                 here.addcmul_(rates, seen[:, v : v + 1])
         return out
 
-    def backward(self, u: Tensor) -> Tensor:
-        """G u."""
-        return self.arrivals(u) - self.exits * u
-
-    def forward(self, p: Tensor) -> Tensor:
-        """p G."""
-        return self.departures(p) - self.exits * p
-
     def departures(self, p: Tensor) -> Tensor:
         """sum over x of p(x) rate(x, y), flat: what flows into y."""
         out = torch.zeros_like(p)
