@@ -146,7 +146,7 @@ def information_grid(curve: Any, process: Process, steps: int) -> Tensor:
         wanted = torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64)
     else:
         drop = (curve[:-1] - curve[1:]).clamp(min=0.0)
-        density = torch.stack([(_binomial(length - 2, float(a)) * drop).sum() for a in alpha]).sqrt()
+        density = (_binomial(length - 2, alpha.unsqueeze(-1)) @ drop).sqrt()
         mass = torch.cat([density.new_zeros(1), torch.cumulative_trapezoid(density, alpha)])
         wanted = _interpolate(torch.linspace(0.0, float(mass[-1]), steps + 1, dtype=torch.float64), mass, alpha)
     # alpha runs from that of t = 1 to 1: the error lives on the share of positions revealed since the start.
@@ -174,9 +174,10 @@ def check_steps(length: int, steps: int) -> None:
         raise ValueError(f"steps={steps} must lie between 1 and {length}: every step reveals at least one position.")
 
 
-def _binomial(n: int, p: float) -> Tensor:
+def _binomial(n: int, p: float | Tensor) -> Tensor:
+    """Binomial probabilities of 0 .. n, (..., n + 1) for p (..., 1)."""
     k = torch.arange(n + 1, dtype=torch.float64)
-    p_ = torch.tensor(p, dtype=torch.float64).clamp(0.0, 1.0)
+    p_ = float64(p).clamp(0.0, 1.0)
     log_choose = math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
     return (log_choose + torch.xlogy(k, p_) + torch.special.xlog1py(n - k, -p_)).exp()
 

@@ -17,3 +17,5 @@ from ddm_pyro.bounds.discrete import Floored as Floored
 from ddm_pyro.bounds.discrete import KernelKL as KernelKL
 from ddm_pyro.bounds.discrete import PlanKL as PlanKL
 from ddm_pyro.bounds.kernel_tv import KernelTV as KernelTV
+from ddm_pyro.bounds.step_plan import StepPlan as StepPlan
+from ddm_pyro.bounds.step_plan import plan_steps as plan_steps
