@@ -9,13 +9,15 @@ from torch import Tensor
 from ddm_pyro import random
 from ddm_pyro.bounds.base import BATCH_ROWS, NotApplicable
 from ddm_pyro.bounds.discrete.case import Run
-from ddm_pyro.bounds.discrete.estimates import POSTERIOR_ENTRIES, batch, batches
+from ddm_pyro.bounds.discrete.estimates import batch, batches
 from ddm_pyro.bounds.discrete.noise import Noise
 from ddm_pyro.bounds.discrete.steps import unlazy
 from ddm_pyro.distributions import JumpLaw, SequenceLaw
 from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
 from ddm_pyro.sampling.loop import denoise_law
 
+#: Entries of the tables of a batch up to which laws are compared by them rather than at a draw.
+TABLE_ENTRIES = 2**25
 #: Share of the draws that go to steps at random; the others go where alpha rises, and with it what is learned of x_0.
 EVEN_SHARE = 0.5
 
@@ -76,7 +78,7 @@ def _gap(run: Run, bridge: TorchDistribution, law: TorchDistribution, rows: Tens
     """KL(bridge || law) of the rows, by their tables or at one draw of the bridge."""
     law = unlazy(law)
     factorized = isinstance(law, (SequenceLaw, JumpLaw)) and isinstance(bridge, SequenceLaw)
-    if factorized and BATCH_ROWS * run.length * run.space.num_symbols <= POSTERIOR_ENTRIES:
+    if factorized and BATCH_ROWS * run.length * run.space.num_symbols <= TABLE_ENTRIES:
         truth = bridge.table()[rows]
         return divergence(log_or_minus_infinity(truth), log_or_minus_infinity(law.table())).sum((-2, -1))
     drawn = bridge.sample()

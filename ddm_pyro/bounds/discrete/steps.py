@@ -82,7 +82,7 @@ def _tables(run: Run, x: Tensor, t: Tensor, s: Tensor, samplers: Sequence[Sample
     law = denoise_law(run.model, x, t) if samplers is None else unlazy(law_of(samplers[0], run, x, t, s))
     if not isinstance(law, (SequenceLaw, JumpLaw)) or (samplers is not None and len(samplers) > 1):
         raise NotApplicable(
-            f"core/kernel-kl compares steps that are no product over positions pair by pair, up to {PAIR_STATES} states; "
+            f"core/kernel-kl compares steps that are no product over positions pairwise, up to {PAIR_STATES} states; "
             f"this space has {run.space.num_states}."
         )
     table: Tensor = law.table()
