@@ -107,6 +107,13 @@ class DiffusionPrior(TokenLaw):
         Route.of(self.reverse)
         return Estimated(num_samples, mean_log=self.density == "bound")
 
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:
+        """Shapes from that of ``plan``; without one the length is known to the model alone."""
+        if not arg_shapes.get("plan"):
+            raise NotImplementedError("The event shape of a DiffusionPrior is its model's length; give plan= as well.")
+        return torch.Size(), torch.Size(arg_shapes["plan"])
+
     @property
     def _device(self) -> torch.device:
         return self.reverse.device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,13 +18,14 @@ class Route(ABC):
     """Auxiliary draws a given x such that E_{r(a | x)}[p(x, a) / r(a | x)] = p(x), for rows (n, L)."""
 
     reverse: Reverse
-    #: Network rows a sequence costs.
-    name: ClassVar[str]
 
     @staticmethod
     def of(reverse: Reverse) -> Route:
         """By plan where there is one, else by chain. Raises ValueError for several samplers."""
-        return ByPlan(reverse) if reverse.planned else ByChain(reverse)
+        if reverse.planned:
+            return ByPlan(reverse)
+        Chain.of(reverse)
+        return ByChain(reverse)
 
     @abstractmethod
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
