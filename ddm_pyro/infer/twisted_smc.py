@@ -1,4 +1,4 @@
-"""Posterior inference under a diffusion prior: sequential Monte Carlo with the likelihood steering each reverse step."""
+"""Posterior inference under a diffusion prior: sequential Monte Carlo, the likelihood steering each reverse step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ddm_pyro.infer.export import SMCDiagnostics, WeightedPosterior
 from ddm_pyro.infer.infilling import known_tables
 from ddm_pyro.infer.resampling import effective_sample_size, log_mean_exp, normalized, systematic, take
-from ddm_pyro.infer.twisted_smc_problem import Problem
+from ddm_pyro.infer.twisted_smc_problem import Problem, check
 from ddm_pyro.infer.twisted_smc_separable import factors, is_separable
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.infer.twisted_smc_twists import Blind, Candidates, Separable, Twist
@@ -91,6 +91,7 @@ class TwistedSMC:
             tracks = problem.tracks(self.num_particles)
             known = known_tables(self.known, tracks)
             latents = problem.draw_latents(self.num_particles)
+            check(problem, tracks, latents)
             twist = self._choose(problem, tracks, latents, known)
             return _Run(problem, tracks, latents, known, twist, self.exponent, self.resample_below).finish()
 

@@ -137,6 +137,21 @@ class Problem:
         return values
 
 
+def check(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str, Tensor]) -> None:
+    """Raise NotBroadcast when the likelihood of one particle depends on the others."""
+    x = {
+        n: track.process.space.sizes_on.on(track.x.device).sub(1).minimum(_ramp(track.x)) for n, track in tracks.items()
+    }
+    if problem.likelihood and all(has_data(value) for value in x.values()):
+        program = problem.program
+        program.check_broadcast({**x, **latents}, problem.likelihood, len(next(iter(x.values()))), problem.fixed)
+
+
+def _ramp(x: Tensor) -> Tensor:
+    """Different tokens for different particles, (P, ...)."""
+    return torch.zeros_like(x) + torch.arange(len(x), device=x.device).reshape(-1, *(1,) * (x.dim() - 1))
+
+
 def prior_of(node: Mapping[str, Any]) -> DiffusionPrior | None:
     """The diffusion prior a site follows, or None."""
     if PRIOR in node["infer"]:

@@ -19,6 +19,9 @@ from torch import Tensor
 #: Name of the plate that the values of a batched run share.
 PLATE = "_ddm_values"
 
+#: How far a score may move, in absolute and relative terms, when other values are scored beside it.
+SAME = 1e-4
+
 Node = dict[str, Any]
 
 
@@ -90,7 +93,7 @@ class Program:
             fixed: further sites and the values to give them, shared by all.
 
         Raises:
-            ValueError: a site whose score has more dimensions than the program's plates.
+            NotBroadcast: a site whose score does not have the dimensions of its plates.
         """
         trace, wanted = self._run({**(fixed or {}), **values}, count), set(names)
         trace.compute_log_prob(site_filter=lambda name, site: name in wanted)
@@ -110,16 +113,64 @@ class Program:
         return seen.trace
 
     def _whole(self, name: str, nodes: Mapping[str, Node], count: int) -> Tensor:
+        self._require(name, nodes)
+        score, node = nodes[name]["log_prob"], nodes[name]
+        allowed = {frame.dim: frame.size for frame in plates(node)}
+        wrong = [d for d in range(-score.dim(), 0) if score.shape[d] not in (1, allowed.get(d, 1))]
+        if wrong or score.dim() > self.nesting + 1:
+            raise NotBroadcast(name, f"its log-probability has shape {tuple(score.shape)} on {count} values at once")
+        return score.to(torch.float64)
+
+    def _require(self, name: str, nodes: Mapping[str, Node]) -> None:
         if name not in nodes:
             raise ValueError(f"Site {name!r} was there in the first run and is gone in the next; sites must be static.")
-        score = nodes[name]["log_prob"]
-        if score.dim() > self.nesting + 1 or (score.dim() == self.nesting + 1 and score.shape[0] not in (1, count)):
-            raise ValueError(
-                f"Site {name!r} has a log-probability of shape {tuple(score.shape)} where {count} values in "
-                f"{self.nesting} plate dimensions are scored at once; write the program so that it broadcasts over a "
-                "plate on its left."
-            )
-        return score.to(torch.float64)
+        unknown = [n for n, node in nodes.items() if node["type"] == "sample" and n not in self.sites]
+        unknown = [n for n in unknown if n not in self._subsamples and n != PLATE]
+        if unknown:
+            raise ValueError(f"Site {unknown[0]!r} was not there in the first run; sites must be static.")
+
+    def log_probs_alone(
+        self, values: Mapping[str, Tensor], names: Sequence[str], fixed: Mapping[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """log-probabilities for one value of each site, (*batch, *event) or padded, from a run without more plates."""
+        shaped = {}
+        for name, value in values.items():
+            law = self.sites[name]["fn"]
+            shaped[name] = value.reshape(law.batch_shape + law.event_shape)
+        with poutine.block(), poutine.trace() as seen, _Given({**self._subsamples, **(fixed or {}), **shaped}):
+            self.model(*self.args, **self.kwargs)
+        wanted = set(names)
+        seen.trace.compute_log_prob(site_filter=lambda name, site: name in wanted)
+        for name in names:
+            self._require(name, seen.trace.nodes)
+        return {name: seen.trace.nodes[name]["log_prob"].double() for name in names}
+
+    def check_broadcast(
+        self, values: Mapping[str, Tensor], names: Sequence[str], count: int, fixed: Mapping[str, Any] | None = None
+    ) -> None:
+        """Raise NotBroadcast unless the first and the last value have the same scores alone as among the others."""
+        together = self.log_probs(values, names, count, fixed)
+        for i in (0, count - 1):
+            alone = self.log_probs_alone({n: value[i] for n, value in values.items()}, names, fixed)
+            for name in names:
+                score = together[name]
+                own = score[min(i, len(score) - 1)] if score.dim() > self.nesting else score
+                if own.numel() != alone[name].numel() or not _same(own.reshape(-1), alone[name].reshape(-1)):
+                    raise NotBroadcast(name, "its log-probability for one value depends on the others")
+
+
+class NotBroadcast(ValueError):
+    """A program that mixes up the values it is given at once."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"Site {name!r} does not broadcast over a plate on the left: {what}. Reduce over the program's own "
+            "dimensions only, from the right and with keepdim=True over plates, as under pyro.plate with enumeration."
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool(torch.isclose(a, b, rtol=SAME, atol=SAME, equal_nan=True).all())
 
 
 class _Given(Messenger):
