@@ -12,6 +12,8 @@ from ddm_pyro.evaluation.keys import Identity
 from ddm_pyro.evaluation.validation import BALANCED, EXPLICIT, network_class
 from ddm_pyro.processes import ForwardProcess
 from ddm_pyro.random import derive_seed
+from ddm_pyro.rates import KroneckerSum, RateMatrix
+from ddm_pyro.schedules import NoiseSchedule
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
@@ -29,13 +31,25 @@ def make(registry: Registry, identity: Identity, **filled: Any) -> Any:
 def make_process(registry: Registry, line: Line, target: Any) -> Process:
     """The forward process on the target's space: one rate for all positions, or one for each alphabet size."""
     space = target.space
-    schedule = make(registry, line.schedule)
+    schedule = made(make(registry, line.schedule), NoiseSchedule, line.schedule)
     if space.is_countable:
-        return ForwardProcess(make(registry, line.rate), schedule, space.length)
-    rates = {size: make(registry, line.rate, vocab_size=size) for size in dict.fromkeys(space.position_sizes)}
+        return ForwardProcess(_rate(registry, line.rate), schedule, space.length)
+    rates = {size: _rate(registry, line.rate, vocab_size=size) for size in dict.fromkeys(space.position_sizes)}
     if len(rates) == 1:
         return ForwardProcess(next(iter(rates.values())), schedule, space.length)
     return ForwardProcess([rates[size] for size in space.position_sizes], schedule)
+
+
+def _rate(registry: Registry, identity: Identity, **filled: Any) -> Any:
+    return made(make(registry, identity, **filled), RateMatrix | KroneckerSum, identity)
+
+
+def made(value: Any, kind: Any, identity: Identity) -> Any:
+    """What a factory returned, or a TypeError that says what it should have."""
+    if not isinstance(value, kind):
+        wanted = "RateMatrix, such as Dense(matrix)" if identity.kind == "rates" else kind.__name__
+        raise TypeError(f"The factory of {identity.id!r} returned {type(value).__name__}; it must return a {wanted}.")
+    return value
 
 
 def make_model(registry: Registry, line: Line, target: Any, process: Process) -> Parameterization:

@@ -71,7 +71,10 @@ def check_reference(registry: Registry, kind: str, ref: Ref, where: str) -> None
     except BrokenPluginError:
         return
     except PluginError as error:
-        raise PlanError(f"{where}: {error}") from None
+        hint = (
+            " An evaluation fills in vocab_size and nothing else." if kind == "rates" and "needs" in str(error) else ""
+        )
+        raise PlanError(f"{where}: {error}{hint}") from None
     alone = namespace(component.id) == "core" and not _is_deferred(registry, kind, ref)
     if alone or READS_PATH in component.spec.capabilities:
         check_buildable(registry, kind, component.id, ref.params, where)

@@ -87,3 +87,27 @@ def tilted(mass: float = 1.3):
     assert rows[1]["plugin"] == "tilted"
     with pytest.raises(PlanError, match="mass='x' of 'tilted/tilted' must be a number"):
         evaluate(Plan.from_dict(small_plan(target={"id": "tilted/tilted", "mass": "x"})), registry=registry_on(site))
+
+
+def test_a_factory_that_returns_something_else_is_told_what_to_return(install):
+    source = """
+from ddm_pyro.plugins import RateSpec, hookimpl
+
+@hookimpl
+def register_rates(register):
+    register(RateSpec("bare", factory=f"{__name__}:bare"))
+    register(RateSpec("needy", factory=f"{__name__}:needy"))
+
+def bare(vocab_size):
+    import torch
+    return torch.zeros(vocab_size, vocab_size)
+
+def needy(num_states):
+    raise AssertionError
+"""
+    registry = install(source, "bare")
+    (row,) = evaluate(Plan.from_dict(small_plan(rate="bare/bare")), registry=registry).rows
+    assert row["status"] == "error"
+    assert "'bare/bare' returned Tensor; it must return a RateMatrix, such as Dense(matrix)." in row["reason"]
+    with pytest.raises(PlanError, match=r"needs the parameter num_states\. An evaluation fills in vocab_size"):
+        evaluate(Plan.from_dict(small_plan(rate="bare/needy")), registry=registry)

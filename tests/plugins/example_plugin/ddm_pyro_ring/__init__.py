@@ -1,1 +1,0 @@
-"""A nearest-neighbour rate matrix for ddm_pyro."""
