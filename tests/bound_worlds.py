@@ -126,6 +126,8 @@ def continuous_law(model, stop_noise=1e-9, last_noise=36.0):
     # Below, rates are constant in log sigma: what is not yet on the data goes there.
     t = noise_times(schedule, stop_noise)
     rest = generator(model, t) * stop_noise / float(schedule.rate(torch.tensor(t, dtype=torch.float64)))
+    rest = np.where(rest < 1e-6, 0.0, rest)
+    rest -= np.diag(rest.sum(1))
     return solution.y[:, -1] @ expm(4000.0 * rest)
 
 

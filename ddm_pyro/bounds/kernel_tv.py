@@ -34,6 +34,9 @@ STEP, HALVINGS = 1.0, 8
 #: Distance at which two half steps agree with a whole one; for a sixth-order rule they are then so many times closer.
 TOLERANCE, ORDER_GAIN = 1e-10, 32.0
 
+#: Rates per log sigma, at the end of the first panel, that are not singular at 0.
+VANISHING = 1e-6
+
 #: Long enough for a chain with constant rates to end where it ends.
 LONG = 4000.0
 
@@ -142,7 +145,11 @@ def learned_kernel(case: Case) -> tuple[Tensor, float]:
         kernel, error = _flow(case, math.log(low), math.log(high))
     # At both ends rates are constant: per log sigma below the first panel, per sigma where noise is complete.
     if case.stop == 0.0:
-        kernel = kernel @ torch.linalg.matrix_exp(LONG * _generators(case, torch.tensor([low]).double())[0])
+        last = _generators(case, torch.tensor([low]).double())[0].fill_diagonal_(0.0)
+        # Rates singular like 1/sigma are constant per log sigma; the others vanish, and all they still do is an error.
+        error += float(torch.where(last < VANISHING, last, 0.0).sum(-1).max())
+        last = torch.where(last < VANISHING, 0.0, last)
+        kernel = kernel @ torch.linalg.matrix_exp(LONG * (last - torch.diag(last.sum(-1))))
     if endless:
         kernel = torch.linalg.matrix_exp(LONG * _generators(case, torch.tensor([high]).double())[0]) @ kernel
     return kernel, error
