@@ -9,6 +9,8 @@ from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics
 from ddm_pyro.infer.export import WeightedPosterior as WeightedPosterior
 from ddm_pyro.infer.forward_kernels import Noised as Noised
 from ddm_pyro.infer.forward_kernels import noised as noised
+from ddm_pyro.infer.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
+from ddm_pyro.infer.guidance_classifier import ClassifierGuidance as ClassifierGuidance
 from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior
 from ddm_pyro.infer.reverse_guide import ReverseGuide as ReverseGuide
 from ddm_pyro.infer.sample import diffusion_sample as diffusion_sample
