@@ -28,6 +28,7 @@ _MODULES = frozenset(
         "random",
         "rates",
         "report",
+        "reproduce",
         "samplers",
         "sampling",
         "schedules",

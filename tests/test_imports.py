@@ -25,6 +25,7 @@ LAYERS = [
     {"metrics"},
     {"evaluation"},
     {"report"},
+    {"reproduce"},
     {"builtins"},
     {"cli"},
 ]

@@ -11,6 +11,7 @@ from ddm_pyro.cli.group import Cli
 from ddm_pyro.cli.options import common
 from ddm_pyro.cli.plugins import plugins
 from ddm_pyro.cli.report import report
+from ddm_pyro.cli.reproduce import reproduce
 from ddm_pyro.cli.sample import sample
 from ddm_pyro.cli.train import train
 
@@ -24,5 +25,5 @@ def main() -> None:
     """Discrete diffusion models in Pyro: train, sample, and evaluate every sampler by every metric."""
 
 
-for _command in (evaluate, report, compare, train, sample, plugins):
+for _command in (evaluate, report, compare, train, sample, reproduce, plugins):
     main.add_command(_command)
