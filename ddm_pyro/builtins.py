@@ -20,90 +20,136 @@ from ddm_pyro.plugins.specs import Spec
 
 Register = Callable[[Spec], None]
 
+# Works that several components are from; several works of one component are separated by semicolons.
+D3PM = "Austin et al. 2021, arXiv:2107.03006"
+TAU_LEAPING = "Campbell et al. 2022, arXiv:2205.14987"
+RATIO_MATCHING = "Sun et al. 2022, arXiv:2211.16750"
+CONCRETE_SCORE = "Meng et al. 2022, arXiv:2211.00802"
+SEDD = "Lou et al. 2023, arXiv:2310.16834"
+MDLM = "Sahoo et al. 2024, arXiv:2406.07524"
+MD4 = "Shi et al. 2024, arXiv:2406.04329"
+FIRST_HITTING = "Zheng et al. 2024, arXiv:2409.02908"
+INFORMATION = "Li and Cai 2025, arXiv:2505.21400"
+ADJOINT = "Dimension-free convergence of discrete diffusion models: adjoint equations 2026, arXiv:2605.17232"
+IPM = "Müller 1997, Advances in Applied Probability 29"
+#: Of what is nobody's in particular, or our own.
+HERE = "ddm_pyro"
+
+
+def _each(register: Register, spec: type[Spec], home: str, table: tuple[tuple[str, str, str, str], ...]) -> None:
+    """Register (name, attribute of ``home``, summary, reference), for components that need say no more."""
+    for name, attribute, summary, reference in table:
+        register(spec(name, factory=f"{home}:{attribute}", summary=summary, reference=reference))
+
 
 @hookimpl
 def register_rates(register: Register) -> None:
     """Rate matrices of one token."""
-    home = "ddm_pyro.rates"
-    register(RateSpec("uniform", factory=f"{home}:Uniform", summary="a token is replaced by a uniform one at rate 1"))
-    register(RateSpec("masked", factory=f"{home}:Masked", summary="every token turns into the mask at rate 1"))
-    register(RateSpec("dense", factory=f"{home}:Dense", summary="any generator, given as a matrix"))
-    register(RateSpec("rank-one", factory=f"{home}:RankOne", summary="tokens are refreshed from any law at rate 1"))
+    table = (
+        (
+            "uniform",
+            "Uniform",
+            "a token is replaced by a uniform one at rate 1",
+            f"Hoogeboom et al. 2021, arXiv:2102.05379; {D3PM}",
+        ),
+        ("masked", "Masked", "every token turns into the mask at rate 1", D3PM),
+        ("dense", "Dense", "any generator, given as a matrix", TAU_LEAPING),
+        ("rank-one", "RankOne", "tokens are refreshed from any law at rate 1", "Vignac et al. 2022, arXiv:2209.14734"),
+    )
+    _each(register, RateSpec, "ddm_pyro.rates", table)
 
 
 @hookimpl
 def register_schedules(register: Register) -> None:
     """Noise schedules."""
-    home = "ddm_pyro.schedules"
-    register(ScheduleSpec("linear", factory=f"{home}:Linear", summary="alpha = 1 - t"))
-    register(ScheduleSpec("log-linear", factory=f"{home}:LogLinear", summary="alpha = 1 - (1 - eps) t"))
-    register(ScheduleSpec("cosine", factory=f"{home}:Cosine", summary="alpha = 1 - cos(pi (1 - t) / 2)"))
-    register(ScheduleSpec("geometric", factory=f"{home}:Geometric", summary="sigma = smin^(1-t) smax^t - smin"))
-    register(ScheduleSpec("constant", factory=f"{home}:Constant", summary="sigma = total t"))
+    table = (
+        ("linear", "Linear", "alpha = 1 - t", D3PM),
+        ("log-linear", "LogLinear", "alpha = 1 - (1 - eps) t", SEDD),
+        ("cosine", "Cosine", "alpha = 1 - cos(pi (1 - t) / 2)", MD4),
+        ("geometric", "Geometric", "sigma = smin^(1-t) smax^t - smin", SEDD),
+        ("constant", "Constant", "sigma = total t", TAU_LEAPING),
+    )
+    _each(register, ScheduleSpec, "ddm_pyro.schedules", table)
 
 
 @hookimpl
 def register_parameterizations(register: Register) -> None:
     """What a network's output means."""
-    home = "ddm_pyro.parameterizations"
-    register(ParameterizationSpec("x0", factory=f"{home}:X0", summary="logits of the clean token given x_t"))
-    register(
-        ParameterizationSpec(
+    table = (
+        ("x0", "X0", "logits of the clean token given x_t", D3PM),
+        (
             "leave-one-out",
-            factory=f"{home}:LeaveOneOut",
-            summary="logits given the other tokens; the token's own evidence exact",
-        )
+            "LeaveOneOut",
+            "logits given the other tokens; the token's own evidence exact",
+            RATIO_MATCHING,
+        ),
+        ("score", "Score", "log p_t(y) / p_t(x) for the jumps y", f"{CONCRETE_SCORE}; {SEDD}"),
+        (
+            "mask-predictor",
+            "MaskPredictor",
+            "masked tokens from revealed ones, time-free",
+            f"Ou et al. 2024, arXiv:2406.03736; {FIRST_HITTING}",
+        ),
+        ("exact", "Exact", "the target's own posterior, computed", HERE),
     )
-    register(ParameterizationSpec("score", factory=f"{home}:Score", summary="log p_t(y) / p_t(x) for the jumps y"))
-    register(
-        ParameterizationSpec(
-            "mask-predictor", factory=f"{home}:MaskPredictor", summary="masked tokens from revealed ones, time-free"
-        )
-    )
-    register(ParameterizationSpec("exact", factory=f"{home}:Exact", summary="the target's own posterior, computed"))
+    _each(register, ParameterizationSpec, "ddm_pyro.parameterizations", table)
 
 
 @hookimpl
 def register_losses(register: Register) -> None:
     """Training losses."""
-    home = "ddm_pyro.losses"
-    register(LossSpec("nelbo", factory=f"{home}:NELBO", summary="continuous-time bound on -log p(x_0)"))
-    register(LossSpec("score-entropy", factory=f"{home}:ScoreEntropy", summary="score entropy of the ratio score"))
-    register(LossSpec("score-matching", factory=f"{home}:ScoreMatching", summary="squared error of the ratio score"))
-    register(LossSpec("generalized-kl", factory=f"{home}:GeneralizedKL", summary="generalised KL of mixture paths"))
-    register(LossSpec("discrete-nelbo", factory=f"{home}:DiscreteNELBO", summary="bound of a sampler's own N steps"))
-    register(LossSpec("mask-size-weighted", factory=f"{home}:MaskSizeWeighted", summary="bound of k-unmask sampling"))
-    register(LossSpec("ratio-matching", factory=f"{home}:RatioMatching", summary="each noised token from the others"))
-    register(LossSpec("cross-entropy", factory=f"{home}:CrossEntropy", summary="-log p(x_0 | x_t), unweighted"))
+    table = (
+        ("nelbo", "NELBO", "continuous-time bound on -log p(x_0)", f"{TAU_LEAPING}; {MDLM}; {MD4}"),
+        ("score-entropy", "ScoreEntropy", "score entropy of the ratio score", SEDD),
+        ("score-matching", "ScoreMatching", "squared error of the ratio score", CONCRETE_SCORE),
+        (
+            "generalized-kl",
+            "GeneralizedKL",
+            "generalised KL of mixture paths",
+            "Gat et al. 2024, arXiv:2407.15595; Shaul et al. 2024, arXiv:2412.03487",
+        ),
+        ("discrete-nelbo", "DiscreteNELBO", "bound of a sampler's own N steps", D3PM),
+        ("mask-size-weighted", "MaskSizeWeighted", "bound of k-unmask sampling", INFORMATION),
+        ("ratio-matching", "RatioMatching", "each noised token from the others", RATIO_MATCHING),
+        ("cross-entropy", "CrossEntropy", "-log p(x_0 | x_t), unweighted", "Chang et al. 2022, arXiv:2202.04200"),
+    )
+    _each(register, LossSpec, "ddm_pyro.losses", table)
 
 
 @hookimpl
 def register_samplers(register: Register) -> None:
     """Samplers of the reverse process."""
     home = "ddm_pyro.samplers"
-    register(
-        SamplerSpec(
-            "ancestral",
-            factory=f"{home}:Ancestral",
-            summary="bridge averaged over the x0-posterior (Tweedie tau-leaping)",
-            reference="arXiv:2107.03006, arXiv:2310.16834",
-        )
+    table = (
+        ("ancestral", "Ancestral", "bridge averaged over the x0-posterior (Tweedie tau-leaping)", f"{D3PM}; {SEDD}"),
+        ("euler", "Euler", "jump chain of I + h R, one jump a position", f"{RATIO_MATCHING}; {SEDD}"),
+        ("tau-leaping", "TauLeaping", "Poisson jumps at held rates, one a position kept", TAU_LEAPING),
+        (
+            "gillespie",
+            "Gillespie",
+            "rates frozen in time, exact in the state",
+            "Gillespie 1977, Journal of Physical Chemistry 81",
+        ),
+        (
+            "uniformization",
+            "Uniformization",
+            "exact in time, events thinned from a bound",
+            "Chen and Ying 2024, arXiv:2402.08095",
+        ),
+        (
+            "gibbs-corrector",
+            "GibbsCorrector",
+            "one heat-bath update at fixed time",
+            f"Geman and Geman 1984, IEEE Transactions on Pattern Analysis and Machine Intelligence 6; {TAU_LEAPING}",
+        ),
     )
-    register(SamplerSpec("euler", factory=f"{home}:Euler", summary="jump chain of I + h R, one jump a position"))
-    register(
-        SamplerSpec(
-            "tau-leaping",
-            factory=f"{home}:TauLeaping",
-            summary="Poisson jumps at held rates, one a position kept",
-            reference="arXiv:2205.14987",
-        )
-    )
+    _each(register, SamplerSpec, home, table)
     register(
         SamplerSpec(
             "first-hitting",
             factory=f"{home}:FirstHitting",
             summary="masks revealed one by one at their hitting times; exact but for the predictor",
-            reference="arXiv:2409.02908",
+            reference=FIRST_HITTING,
             capabilities={"masked"},
         )
     )
@@ -112,21 +158,9 @@ def register_samplers(register: Register) -> None:
             "k-unmask",
             factory=f"{home}:KUnmask",
             summary="a given number of masks revealed a step",
-            reference="arXiv:2505.21400",
+            reference=INFORMATION,
             capabilities={"masked"},
         )
-    )
-    register(SamplerSpec("gillespie", factory=f"{home}:Gillespie", summary="rates frozen in time, exact in the state"))
-    register(
-        SamplerSpec(
-            "uniformization",
-            factory=f"{home}:Uniformization",
-            summary="exact in time, events thinned from a bound",
-            reference="arXiv:2402.08095",
-        )
-    )
-    register(
-        SamplerSpec("gibbs-corrector", factory=f"{home}:GibbsCorrector", summary="one heat-bath update at fixed time")
     )
 
 
@@ -134,25 +168,39 @@ def register_samplers(register: Register) -> None:
 def register_targets(register: Register) -> None:
     """Laws and data sets to learn and to be judged on."""
     home = "ddm_pyro.targets"
-    register(TargetSpec("tabular", factory=f"{home}:Tabular", summary="a law given by its pmf"))
-    register(TargetSpec("random-tabular", factory=f"{home}:RandomTabular", summary="a random law on a small space"))
-    register(TargetSpec("product", factory=f"{home}:Product", summary="independent positions"))
-    register(TargetSpec("markov-chain", factory=f"{home}:MarkovChain", summary="a Markov chain, any length"))
-    register(TargetSpec("potts-chain", factory=f"{home}:PottsChain", summary="the Potts model on a line or ring"))
-    register(TargetSpec("ising-grid", factory=f"{home}:IsingGrid", summary="the Ising model on a small grid"))
-    register(
-        TargetSpec(
+    table = (
+        ("tabular", "Tabular", "a law given by its pmf", HERE),
+        ("random-tabular", "RandomTabular", "a random law on a small space", HERE),
+        ("product", "Product", "independent positions", HERE),
+        ("markov-chain", "MarkovChain", "a Markov chain, any length", HERE),
+        (
+            "potts-chain",
+            "PottsChain",
+            "the Potts model on a line or ring",
+            "Potts 1952, Mathematical Proceedings of the Cambridge Philosophical Society 48",
+        ),
+        ("ising-grid", "IsingGrid", "the Ising model on a small grid", "Ising 1925, Zeitschrift für Physik 31"),
+        (
             "digits",
-            factory=f"{home}:Digits",
-            summary="1797 real 8 x 8 images of handwritten digits, 17 grey levels",
-            reference="UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
-        )
+            "Digits",
+            "1797 real 8 x 8 images of handwritten digits, 17 grey levels",
+            "UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
+        ),
+        ("motif", "Motif", "a DNA motif, an exact product law", "JASPAR 2024, CC BY 4.0"),
+        (
+            "text",
+            "Text",
+            "English of the Python manual, 27 symbols, windows",
+            "pydoc_data.topics of the running Python, PSF licence",
+        ),
     )
+    _each(register, TargetSpec, home, table)
     register(
         TargetSpec(
             "file",
             factory=f"{home}:File",
             summary="your own data: a .npy, .csv, .tsv or .txt file",
+            reference="the source of your own data",
             capabilities={"reads-path"},
         )
     )
@@ -161,24 +209,8 @@ def register_targets(register: Register) -> None:
             "survey",
             factory=f"{home}:Survey",
             summary="6366 answers to eight ordinal questions",
-            reference="Fair (1978), Journal of Political Economy 86, as statsmodels ships it",
+            reference="Fair 1978, Journal of Political Economy 86, as statsmodels ships it",
             requires={"survey"},
-        )
-    )
-    register(
-        TargetSpec(
-            "motif",
-            factory=f"{home}:Motif",
-            summary="a DNA motif, an exact product law",
-            reference="JASPAR 2024, CC BY 4.0",
-        )
-    )
-    register(
-        TargetSpec(
-            "text",
-            factory=f"{home}:Text",
-            summary="English of the Python manual, 27 symbols, windows",
-            reference="pydoc_data.topics of the running Python, PSF licence",
         )
     )
 
@@ -187,28 +219,58 @@ def register_targets(register: Register) -> None:
 def register_metrics(register: Register) -> None:
     """Distances between laws, and statistics of them."""
     home = "ddm_pyro.metrics"
-    register(MetricSpec("tv", factory=f"{home}:TotalVariation", summary="total variation, half the l1 distance"))
-    register(MetricSpec("position-tv", factory=f"{home}:PositionTV", summary="total variation of one-token marginals"))
-    register(MetricSpec("block-tv", factory=f"{home}:BlockTV", summary="total variation of n-grams or blocks"))
+    table = (
+        ("tv", "TotalVariation", "total variation, half the l1 distance", IPM),
+        ("position-tv", "PositionTV", "total variation of one-token marginals", IPM),
+        ("block-tv", "BlockTV", "total variation of n-grams or blocks", IPM),
+        (
+            "bounded-lipschitz",
+            "BoundedLipschitz",
+            "Fortet-Mourier: |f| <= 1 and Lipschitz for the Hamming distance",
+            "Dudley 2002, Real Analysis and Probability",
+        ),
+        (
+            "w1-hamming",
+            "HammingWasserstein",
+            "Wasserstein-1, Hamming distance",
+            "Villani 2009, Optimal Transport: Old and New",
+        ),
+        (
+            "mmd-hamming",
+            "HammingMMD",
+            "MMD with exp(-Hamming / bandwidth)",
+            "Gretton et al. 2012, Journal of Machine Learning Research 13",
+        ),
+        (
+            "kl",
+            "KL",
+            "KL(data || sampler), nats",
+            "Kullback and Leibler 1951, Annals of Mathematical Statistics 22",
+        ),
+        (
+            "nll",
+            "NLL",
+            "cross entropy of the data under the sampler, nats",
+            "Shannon 1948, Bell System Technical Journal 27",
+        ),
+        ("unigram-entropy", "UnigramEntropy", "entropy of the pooled tokens", FIRST_HITTING),
+    )
+    _each(register, MetricSpec, home, table)
     register(
         MetricSpec(
-            "bounded-lipschitz",
-            factory=f"{home}:BoundedLipschitz",
-            summary="Fortet-Mourier: |f| <= 1 and Lipschitz for the Hamming distance",
+            "duplicates",
+            factory=f"{home}:Duplicates",
+            version=2,
+            summary="share of repeated sequences",
+            reference=HERE,
         )
     )
-    register(MetricSpec("w1-hamming", factory=f"{home}:HammingWasserstein", summary="Wasserstein-1, Hamming distance"))
-    register(MetricSpec("mmd-hamming", factory=f"{home}:HammingMMD", summary="MMD with exp(-Hamming / bandwidth)"))
-    register(MetricSpec("kl", factory=f"{home}:KL", summary="KL(data || sampler), nats"))
-    register(MetricSpec("nll", factory=f"{home}:NLL", summary="cross entropy of the data under the sampler, nats"))
-    register(MetricSpec("unigram-entropy", factory=f"{home}:UnigramEntropy", summary="entropy of the pooled tokens"))
-    register(MetricSpec("duplicates", factory=f"{home}:Duplicates", version=2, summary="share of repeated sequences"))
 
 
 @hookimpl
 def register_bounds(register: Register) -> None:
     """Certificates on the scale of total variation."""
-    home, adjoint = "ddm_pyro.bounds", "Adjoint IPM certificates for discrete diffusion, arXiv 2605.17232"
+    home = "ddm_pyro.bounds"
     for name, factory, summary in (
         ("adjoint-ipm", "AdjointIPM", "Theorem 5.1: score losses in continuous time, masked and uniform"),
         ("path-kl", "PathKL", "prior mismatch plus the KL of the reverse paths"),
@@ -220,11 +282,11 @@ def register_bounds(register: Register) -> None:
         ("kernel-tv", "KernelTV", "learned against exact reverse kernel, tiny spaces"),
         ("best", "Best", "the smallest certificate that applies"),
     ):
-        register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=adjoint))
-    blocks = "Li and Cai, arXiv 2505.21400"
+        register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=ADJOINT))
     for name, factory, summary, reference in (
-        ("kernel-kl", "KernelKL", "KL of a sampler's own steps, score and discretization in one", adjoint),
-        ("plan-kl", "PlanKL", "the same given the masked sampler's own plan", blocks),
+        ("kernel-kl", "KernelKL", "KL of a sampler's own steps, score and discretization in one", ADJOINT),
+        ("plan-kl", "PlanKL", "the same given the masked sampler's own plan", INFORMATION),
+        ("li-cai", "LiCai", "Theorems 1 and 2 for blocks of fixed sizes, beside the exact KL", INFORMATION),
     ):
         register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=reference))
 
@@ -232,4 +294,5 @@ def register_bounds(register: Register) -> None:
 @hookimpl
 def register_renderers(register: Register) -> None:
     """Reports from rows."""
-    register(RendererSpec("html", factory="ddm_pyro.report:HtmlReport", summary="one self-contained page"))
+    table = (("html", "HtmlReport", "one self-contained page", HERE),)
+    _each(register, RendererSpec, "ddm_pyro.report", table)

@@ -15,6 +15,7 @@ from ddm_pyro.bounds.decomposition import Decomposition as Decomposition
 from ddm_pyro.bounds.decomposition import decompose as decompose
 from ddm_pyro.bounds.discrete import Floored as Floored
 from ddm_pyro.bounds.discrete import KernelKL as KernelKL
+from ddm_pyro.bounds.discrete import LiCai as LiCai
 from ddm_pyro.bounds.discrete import PlanKL as PlanKL
 from ddm_pyro.bounds.kernel_tv import KernelTV as KernelTV
 from ddm_pyro.bounds.step_plan import StepPlan as StepPlan

@@ -2,4 +2,5 @@
 
 from ddm_pyro.bounds.discrete.floor import Floored as Floored
 from ddm_pyro.bounds.discrete.kernel_kl import KernelKL as KernelKL
+from ddm_pyro.bounds.discrete.li_cai import LiCai as LiCai
 from ddm_pyro.bounds.discrete.plan_kl import PlanKL as PlanKL

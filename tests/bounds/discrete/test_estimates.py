@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ class Reluctant(Sampler):
 
 class Fixed(torch.distributions.Distribution):
     support = constraints.independent(constraints.nonnegative_integer, 1)
-    arg_constraints = {}
+    arg_constraints: ClassVar = {}
 
     def __init__(self, value):
         self.value = value
