@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.bounds.decomposition import continuous
-from ddm_pyro.bounds.decomposition.discrete import LocalErrors, Stage, denoise_stage, kernel_errors, residuals
+from ddm_pyro.bounds.decomposition.discrete import LocalErrors, Stage, denoising, residuals
 from ddm_pyro.bounds.decomposition.observables import is_metric, values, witness
-from ddm_pyro.bounds.decomposition.reference import Blocks, Masked, Noised, Reference, embed, float64
+from ddm_pyro.bounds.decomposition.reference import Blocks, Masked, Noised, Reference, embed
 from ddm_pyro.bounds.decomposition.result import Decomposition
 from ddm_pyro.parameterizations import Exact
 from ddm_pyro.samplers import Sampler
 from ddm_pyro.samplers.blocks import BlockSampler
-from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling.arguments import as_samplers, leaves_noise, resolve_times
 from ddm_pyro.sampling.exact import start_pmf
-from ddm_pyro.sampling.loop import denoise_law
 from ddm_pyro.targets import Tabular
 
 if TYPE_CHECKING:
@@ -186,11 +184,11 @@ def _continuous(
 
     def law() -> Tensor:
         q = continuous.law(model, prior, start, stop)
-        return _denoised(model, q, stop) if denoised else q
+        return denoising(stop).push(model, q) if denoised else q
 
     f = world.observe(observable, masks, p, law)
-    errors = LocalErrors([], [], torch.zeros_like(f))
-    g = denoise_stage(reference, world.exact, model, f, float64(stop), errors) if denoised else f
+    errors = LocalErrors(torch.zeros_like(f), f.new_zeros(world.space.length))
+    g = errors.add(denoising(stop), reference, world.exact, model, f) if denoised else f
     adjoint = continuous.solve(model, reference, g, grid, start, stop)
     u, score = adjoint.u[-1], adjoint.score
     return Decomposition(
@@ -200,7 +198,7 @@ def _continuous(
         discretization=sum(errors.discretization),
         times=_times(score.times, denoised),
         score_by_time=_decreasing(errors.score + score.by_time),
-        score_by_position=score.by_position,
+        score_by_position=_sum(score.by_position, errors.by_position),
         score_by_state=score.by_state + errors.by_state,
         discretization_by_time=_decreasing(errors.discretization + [0.0] * len(score.by_time)),
         space=world.space,
@@ -234,23 +232,23 @@ def _discrete(
 
     def law() -> Tensor:
         q = prior
-        with torch.no_grad():
-            for stage in stages:
-                for one in stage.samplers:
-                    q = one.push(model, q, stage.t, stage.s)
-            return _denoised(model, q, last) if denoised else q
+        for stage in stages:
+            q = stage.push(model, q)
+        return denoising(last).push(model, q) if denoised else q
 
     f = world.observe(observable, masks, p, law)
-    errors = LocalErrors([], [], torch.zeros_like(f))
-    g = denoise_stage(reference, world.exact, model, f, grid[-1], errors) if denoised else f
-    ascending, by_position = grid.flip(0).tolist(), None
+    errors = LocalErrors(torch.zeros_like(f), f.new_zeros(world.space.length))
+    g = _after_denoising(world, reference, f, last, errors) if denoised else f
+    ascending = grid.flip(0).tolist()
     if split == "kernels":
-        v = kernel_errors(stages, reference, world.exact, model, g, errors)
-        expected = prior @ v
+        v = g
+        for stage in reversed(stages):
+            v = errors.add(stage, reference, world.exact, model, v)
+        expected, by_position = prior @ v, errors.by_position
     else:
         adjoint = continuous.solve(model, reference, g, ascending, ascending[-1], last)
         v, score = adjoint.u[-1], adjoint.score
-        by_position = score.by_position
+        by_position = _sum(score.by_position, errors.by_position)
         steps_cost, expected = residuals(stages, model, prior, adjoint.u)
         errors.by_state += score.by_state
         errors.score += score.by_time
@@ -281,9 +279,15 @@ def _blocks(world: _World, sampler: BlockSampler, grid: Tensor) -> Blocks:
     return Blocks(world.model.process, world.data, None, tuple(grid.tolist()), tuple(left))
 
 
-def _denoised(model: Parameterization, q: Tensor, t: float) -> Tensor:
-    with torch.no_grad():
-        return push_step(lambda x: denoise_law(model, x, float64(t)), q, model.process.space)
+def _after_denoising(world: _World, reference: Reference, f: Tensor, last: float, errors: LocalErrors) -> Tensor:
+    """E f after the final denoising; at time 0 the exact chain has nothing left to denoise, so it costs nothing."""
+    if last > 0.0:
+        return errors.add(denoising(last), reference, world.exact, world.model, f)
+    return denoising(last).backward(world.model, f)
+
+
+def _sum(one: Tensor, other: Tensor | None) -> Tensor | None:
+    return None if other is None else one + other
 
 
 def _times(increasing: list[float], denoised: bool) -> Tensor:

@@ -20,84 +20,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ddm_pyro.bounds.decomposition.collocation import Gauss, Generator, Step, gauss, integrate
-from ddm_pyro.bounds.decomposition.jumps import Jumps, Layout, entries, layout_of, model_jumps
-from ddm_pyro.bounds.decomposition.reference import Masked, Reference, float64, mask_counts, reveals
+from ddm_pyro.bounds.decomposition.collocation import Gauss, Step, gauss, integrate
+from ddm_pyro.bounds.decomposition.filling import fill, filled_law
+from ddm_pyro.bounds.decomposition.jumps import Jumps, Layout
+from ddm_pyro.bounds.decomposition.rates import Rates, t_of, z_of
+from ddm_pyro.bounds.decomposition.reference import Masked, Reference, mask_counts, reveals
 
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
 
 Array = npt.NDArray[np.float64]
 
-#: Times nearer to 0 or 1 than these are taken to be there: what happens between has probability of their order.
-FIRST_TIME, LAST_GAP = 1e-14, 2.0**-52
-#: Nodes a step, and doubles that the rates at remembered nodes may take together.
-NODES, REMEMBERED = 8, 2**26
 #: Error estimates tried one after the other until the parts agree with the whole to ``AGREEMENT`` (relative to f).
 TOLERANCES, AGREEMENT = (1e-6, 1e-8, 1e-10), 1e-10
 #: Error estimate for models that compute in float32, whose rates are not smooth below it.
 ROUGH = 1e-6
 #: Largest relative change of E_phat f when stopping 1000 times later, at which stop = 0 has a limit.
 LIMIT = 1e-8
-
-
-def z_of(t: float) -> float:
-    """log t/(1 - t), ends cut off."""
-    if t <= FIRST_TIME:
-        return math.log(FIRST_TIME)
-    return -math.log(LAST_GAP) if t >= 1.0 - LAST_GAP else math.log(t) - math.log1p(-t)
-
-
-def t_of(z: float) -> float:
-    """The inverse of ``z_of``."""
-    return 1.0 / (1.0 + math.exp(-z))
-
-
-class Rates:
-    """The model's reverse rates per unit of z, remembered while there is room."""
-
-    def __init__(self, model: Parameterization) -> None:
-        self.model, self.layout = model, layout_of(model.process)
-        self.free = model.time_free and self.layout.masked
-        self.size = entries(self.layout)
-        self.nodes = int(np.clip(REMEMBERED // self.size, 3, NODES))
-        self._known: dict[float, Jumps] = {}
-        self._base: Jumps | None = None
-
-    def at(self, z: float) -> Jumps:
-        """Rates dt/dz R_t."""
-        found = self._known.get(z)
-        if found is None:
-            t = t_of(z)
-            found = self.unit().scaled(self.speed(t) * t * (1.0 - t)) if self.free else self._evaluate(t)
-            while self._known and len(self._known) >= max(self.nodes, REMEMBERED // self.size):
-                self._known.pop(next(iter(self._known)))
-            self._known[z] = found
-        return found
-
-    def backward(self, z: float) -> Generator:
-        """u -> G u in its two parts."""
-        jumps = self.at(z)
-        return jumps.arrivals, jumps.exits
-
-    def forward(self, z: float) -> Generator:
-        """p -> p G in its two parts."""
-        jumps = self.at(z)
-        return jumps.departures, jumps.exits
-
-    def _evaluate(self, t: float) -> Jumps:
-        return model_jumps(self.model, self.layout, t).scaled(t * (1.0 - t))
-
-    def speed(self, t: float) -> float:
-        """d/dt of log m, the rate at which a normalized predictor reveals a mask."""
-        process = self.model.process
-        return float(process.mask_decay(float64(t)) / process.mask_probability(float64(t)))
-
-    def unit(self) -> Jumps:
-        """A time-free masked model's rates per unit of log m."""
-        if self._base is None:
-            self._base = model_jumps(self.model, self.layout, 0.5).scaled(1.0 / self.speed(0.5))
-        return self._base
 
 
 @dataclass
@@ -223,36 +162,6 @@ def _integrated(
         np.add.at(sums, np.clip(edges, 1, len(times) - 1), score.by_time)
         score.times, score.by_time = list(times), sums[1:].tolist()
     return Adjoint([g, *found], score)
-
-
-def fill(jumps: Jumps, f: Tensor) -> Tensor:
-    """E f after every mask has been revealed by these rates held fixed: exact, in order of the number of masks.
-
-    Raises:
-        ValueError: masks that can be reached and are never revealed.
-    """
-    masked = mask_counts(jumps.layout.space) > 0
-    alive = jumps.exits > 0
-    if bool((masked & ~alive).any()) and float(filled_law(jumps)[masked].sum()) > 0.0:
-        raise ValueError("The model leaves masks that it never reveals (rate 0 at every token); give stop= > 0.")
-    u = torch.where(masked, 0.0, f)
-    for _ in range(jumps.layout.length):
-        u = torch.where(masked, torch.where(alive, jumps.arrivals(u) / jumps.exits, 0.0), f)
-    return u
-
-
-def filled_law(jumps: Jumps, start: Tensor | None = None) -> Tensor:
-    """The law after every mask has been revealed by these rates held fixed, from all masks or from ``start``."""
-    masked = mask_counts(jumps.layout.space) > 0
-    moving = torch.zeros_like(jumps.exits) if start is None else start.clone()
-    if start is None:
-        moving[-1] = 1.0
-    done = torch.zeros_like(moving)
-    for _ in range(jumps.layout.length):
-        stays = ~masked | (jumps.exits <= 0)
-        done += torch.where(stays, moving, 0.0)
-        moving = jumps.departures(torch.where(stays, 0.0, moving / jumps.exits))
-    return done + moving
 
 
 def _filled(rates: Rates, reference: Masked, g: Tensor, times: Sequence[float] | None, start: float) -> Adjoint:

@@ -8,7 +8,8 @@ With v_0 = f and v_k = K_k v_{k-1} (k counts from the data),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ddm_pyro.bounds.decomposition.kernels import expectation
-from ddm_pyro.bounds.decomposition.reference import Reference
+from ddm_pyro.bounds.decomposition.kernels import Step, expectation, replacing
+from ddm_pyro.bounds.decomposition.reference import Reference, float64
+from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling.loop import denoise_law
 
 if TYPE_CHECKING:
@@ -27,81 +29,94 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the algorithm, from t to s < t: what it does to functions under a given model."""
+    """One stage of the algorithm, from t to s < t: a predictor, and correctors at s; or the final denoising."""
 
     samplers: tuple[Sampler, ...]
     t: Tensor
     s: Tensor
 
+    def _law(self, sampler: Sampler, model: Parameterization, x: Tensor) -> TorchDistribution:
+        return sampler.step(model, x, self.t, self.s)
+
+    def steps(self, model: Parameterization) -> list[Step]:
+        """The steps of the stage, in the order they are taken."""
+        return [partial(self._law, sampler, model) for sampler in self.samplers]
+
     def backward(self, model: Parameterization, v: Tensor) -> Tensor:
         """K v."""
-        for sampler in reversed(self.samplers):
-            v = self._one(sampler, model, v)
+        with torch.no_grad():
+            for step in reversed(self.steps(model)):
+                v = expectation(step, v, model.process.space)
         return v
 
-    def _one(self, sampler: Sampler, model: Parameterization, v: Tensor) -> Tensor:
-        def step(x: Tensor) -> TorchDistribution:
-            return sampler.step(model, x, self.t, self.s)
+    def replaced(self, exact: Parameterization, model: Parameterization, v: Tensor) -> Tensor:
+        """From K* v to K v: in L moves (L + 1, N) where the stage is one step with a table, else in one (2, N)."""
+        before, after = self.steps(exact), self.steps(model)
+        if len(before) == 1:
+            with torch.no_grad():
+                found = replacing(before[0], after[0], v, model.process.space)
+            if found is not None:
+                return found
+        return torch.stack([self.backward(exact, v), self.backward(model, v)])
 
+    def push(self, model: Parameterization, p: Tensor) -> Tensor:
+        """p K."""
         with torch.no_grad():
-            return expectation(step, v, model.process.space)
+            for sampler in self.samplers:
+                p = sampler.push(model, p, self.t, self.s)
+        return p
 
 
-def denoise(model: Parameterization, f: Tensor, t: Tensor) -> Tensor:
-    """E f after the final denoising at time t, flat."""
-    with torch.no_grad():
-        return expectation(lambda x: denoise_law(model, x, t), f, model.process.space)
+@dataclass(frozen=True)
+class Denoising(Stage):
+    """All noise left at t drawn from the x0-posterior."""
+
+    def steps(self, model: Parameterization) -> list[Step]:
+        """One step."""
+        return [lambda x: denoise_law(model, x, self.t)]
+
+    def push(self, model: Parameterization, p: Tensor) -> Tensor:
+        """p K."""
+        with torch.no_grad():
+            return push_step(self.steps(model)[0], p, model.process.space)
+
+
+def denoising(t: float) -> Denoising:
+    """The final denoising at t."""
+    return Denoising((), float64(t), float64(0.0))
 
 
 @dataclass
 class LocalErrors:
-    """What stages cost, from noise to data: score and discretization by stage, score by state."""
+    """What stages cost, appended from data to noise: score and discretization by stage, score by state and position."""
 
-    score: list[float]
-    discretization: list[float]
     by_state: Tensor
+    by_position: Tensor | None
+    score: list[float] = field(default_factory=list)
+    discretization: list[float] = field(default_factory=list)
 
-
-def split_stage(exact: Tensor, p: Tensor, of_exact_model: Tensor, of_model: Tensor, into: LocalErrors) -> None:
-    """Kbar - K = (Kbar - K*) + (K* - K), with K* the same step of the exact model; ``exact`` is p Kbar v by state."""
-    by_state = _weighted(p, of_exact_model - of_model)
-    into.by_state += by_state
-    into.score.append(float(by_state.sum()))
-    into.discretization.append(float((exact - _weighted(p, of_exact_model)).sum()))
-
-
-def _weighted(p: Tensor, v: Tensor) -> Tensor:
-    return torch.where(p > 0, p * v, 0.0)
-
-
-def denoise_stage(
-    reference: Reference, exact: Parameterization, model: Parameterization, f: Tensor, t: Tensor, into: LocalErrors
-) -> Tensor:
-    """The final denoising at t as a stage; returns E f after it."""
-    g = denoise(model, f, t)
-    time = float(t)
-    if time > 0.0:
-        measure = reference.carry(reference.law(0.0) * f, 0.0, time)
-        split_stage(measure, reference.law(time), denoise(exact, f, t), g, into)
-    return g
-
-
-def kernel_errors(
-    stages: Sequence[Stage],
-    reference: Reference,
-    exact: Parameterization,
-    model: Parameterization,
-    v: Tensor,
-    into: LocalErrors,
-) -> Tensor:
-    """Every stage's local error, appended from data to noise; returns v_n."""
-    for stage in reversed(stages):
+    def add(
+        self, stage: Stage, reference: Reference, exact: Parameterization, model: Parameterization, v: Tensor
+    ) -> Tensor:
+        """Kbar - K = (Kbar - K*) + (K* - K), K* the same stage of the exact model; returns K v."""
         t, s = float(stage.t), float(stage.s)
-        mine = stage.backward(model, v)
-        carried = reference.carry(_weighted(reference.law(s), v), s, t)
-        split_stage(carried, reference.law(t), stage.backward(exact, v), mine, into)
-        v = mine
-    return v
+        p = reference.law(t)
+        carried = reference.carry(weighted(reference.law(s), v), s, t)
+        path = stage.replaced(exact, model, v)
+        moved = weighted(p, path[:-1] - path[1:])
+        self.by_state += moved.sum(0)
+        if len(moved) != model.process.space.length:
+            self.by_position = None
+        elif self.by_position is not None:
+            self.by_position = self.by_position + moved.sum(-1)
+        self.score.append(float(moved.sum()))
+        self.discretization.append(float((carried - weighted(p, path[0])).sum()))
+        return path[-1]
+
+
+def weighted(p: Tensor, v: Tensor) -> Tensor:
+    """p v, 0 where p is 0 whatever v says there."""
+    return torch.where(p > 0, p * v, 0.0)
 
 
 def residuals(
@@ -112,9 +127,7 @@ def residuals(
     ``u`` runs from data to noise.
     """
     p, out = start, []
-    with torch.no_grad():
-        for stage, (above, below) in zip(stages, pairwise(list(u)[::-1]), strict=True):
-            out.append(float(_weighted(p, above - stage.backward(model, below)).sum()))
-            for sampler in stage.samplers:
-                p = sampler.push(model, p, stage.t, stage.s)
+    for stage, (above, below) in zip(stages, pairwise(list(u)[::-1]), strict=True):
+        out.append(float(weighted(p, above - stage.backward(model, below)).sum()))
+        p = stage.push(model, p)
     return out, p @ u[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +49,13 @@ class Layout:
     def targets(self, position: int) -> int:
         """How many digits can be jumped to: the tokens, or every digit."""
         return self.space.radices[position] - self.masked
+
+    def empty(self, position: int) -> Tensor:
+        """Room for a position's table, (targets, left, sources, right)."""
+        radix, stride = self.space.radices[position], self.space.strides[position]
+        sources = 1 if self.masked else radix
+        left = self.space.num_states // (radix * stride)
+        return torch.zeros(self.targets(position), left, sources, stride, dtype=torch.float64)
 
     def chunks(self, entries_per_state: int) -> Iterator[Tensor]:
         """Indices of the states that can jump, in pieces."""
@@ -114,7 +120,7 @@ def tabulate(layout: Layout, rates: Callable[[Tensor], tuple[Tensor, Tensor]]) -
     """
     space = layout.space
     widest = max(space.radices)
-    full = torch.zeros(space.num_states, space.length, widest, dtype=torch.float64)
+    tables = tuple(layout.empty(position) for position in range(space.length))
     for index in layout.chunks(space.length * widest):
         x = space.unindex(index)
         moves, values = rates(x)
@@ -123,8 +129,22 @@ def tabulate(layout: Layout, rates: Callable[[Tensor], tuple[Tensor, Tensor]]) -
             raise ValueError(
                 f"The model's reverse rate is {float(bad):.4g} at a state; rates are finite and not negative."
             )
-        full[index] = _by_digit(space, x, moves, values.to(torch.float64), widest)
-    return Jumps(layout, tuple(_seen_from(layout, full[:, position], position) for position in range(space.length)))
+        digits = _by_digit(space, x, moves, values.to(torch.float64), widest)
+        for position, table in enumerate(tables):
+            _write(layout, position, table, index, digits[:, position])
+    return Jumps(layout, tables)
+
+
+def _write(layout: Layout, position: int, table: Tensor, index: Tensor, rates: Tensor) -> None:
+    """Put rates (n, radix) of the states ``index`` into a position's table; states that cannot jump have no place."""
+    flat = table.view(len(table), -1)
+    rates = rates[:, : layout.targets(position)]
+    if layout.masked:
+        stride, radix = layout.space.strides[position], layout.space.radices[position]
+        here = index // stride % radix == radix - 1
+        index, rates = index[here], rates[here]
+        index = index // (stride * radix) * stride + index % stride
+    flat[:, index] = rates.T
 
 
 def _by_digit(space: StateSpace, x: Tensor, moves: Tensor, values: Tensor, widest: int) -> Tensor:
@@ -135,13 +155,6 @@ def _by_digit(space: StateSpace, x: Tensor, moves: Tensor, values: Tensor, wides
     real = (digits >= 0) & (digits < widest) & (moves != x.unsqueeze(-1))
     table = torch.zeros(*x.shape, widest, dtype=torch.float64, device=values.device)
     return table.scatter_add(-1, torch.where(real, digits, 0), torch.where(real, values, 0.0)).cpu()
-
-
-def _seen_from(layout: Layout, table: Tensor, position: int) -> Tensor:
-    radix = layout.space.radices[position]
-    seen = table[:, :radix].reshape(-1, radix, layout.space.strides[position], radix)
-    seen = seen[:, layout.sources(position), :, : layout.targets(position)]
-    return seen.permute(3, 0, 1, 2).contiguous()
 
 
 def layout_of(process: Process) -> Layout:
@@ -169,9 +182,8 @@ def noise_jumps(process: Process, layout: Layout, t: float) -> Jumps:
 
 def entries(layout: Layout) -> int:
     """Numbers in the tables of one ``Jumps``."""
+    states = layout.space.num_states
     return sum(
-        layout.targets(position)
-        * math.prod(layout.space.radices)
-        // (layout.space.radices[position] if layout.masked else 1)
-        for position in range(layout.length)
+        layout.targets(position) * (states // radix if layout.masked else states)
+        for position, radix in enumerate(layout.space.radices)
     )

@@ -25,7 +25,8 @@ class Decomposition:
         times: decreasing edges of the time intervals, (K + 1,).
         score_by_time: (K,) the score error made in each interval; a final denoising is an interval of its own,
             the last, from times[K - 1] to times[K].
-        score_by_position: (L,), or None where steps move several positions at once (``split="kernels"``).
+        score_by_position: (L,). Where a step draws all positions at once, model replaces exact model from the first
+            position to the last, and a position's share is the change it makes. None for steps without a table.
         score_by_state: flat over ``space``: the error made at each state the exact chain passes through.
         discretization_by_time: (K,).
         space: the space of the states, masks included.
