@@ -5,10 +5,12 @@ from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP
 from ddm_pyro.infer.auto import Weighted as Weighted
 from ddm_pyro.infer.auto import weigh as weigh
+from ddm_pyro.infer.export import ChainDraws as ChainDraws
 from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics
 from ddm_pyro.infer.export import WeightedPosterior as WeightedPosterior
 from ddm_pyro.infer.forward_kernels import Noised as Noised
 from ddm_pyro.infer.forward_kernels import noised as noised
+from ddm_pyro.infer.gibbs import SplitGibbs as SplitGibbs
 from ddm_pyro.infer.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
 from ddm_pyro.infer.guidance_classifier import ClassifierGuidance as ClassifierGuidance
 from ddm_pyro.infer.prior import DiffusionPrior as DiffusionPrior

@@ -77,13 +77,13 @@ class WeightedPosterior:
         Raises:
             ValueError: a site that was not inferred.
         """
-        values = function(self._site(name)).double()
+        values = function(_known(self.samples, name)).double()
         weights = self.weights.reshape(self.batch_weights[name])
         return (weights.reshape(*weights.shape, *(1,) * (values.dim() - weights.dim())) * values).sum(0)
 
     def probabilities(self, name: str, num_tokens: int | None = None) -> Tensor:
         """Posterior law of every token of a diffusion site, (*batch, L, V)."""
-        size = int(self._site(name).max()) + 1 if num_tokens is None else num_tokens
+        size = int(_known(self.samples, name).max()) + 1 if num_tokens is None else num_tokens
         return self.mean(name, lambda x: torch.nn.functional.one_hot(x, size))
 
     def resample(self) -> dict[str, Tensor]:
@@ -101,13 +101,54 @@ class WeightedPosterior:
 
     def to_arviz(self) -> Any:
         """Equally weighted draws as ArviZ's inference data. Raises ImportError when ArviZ is not installed."""
-        try:
-            arviz = import_module("arviz")
-        except ImportError as error:
-            raise ImportError("to_arviz() needs ArviZ: pip install arviz; or take to_dict().") from error
-        return arviz.from_dict(posterior={name: value.numpy() for name, value in self.to_dict().items()})
+        return _to_arviz(self.to_dict())
 
-    def _site(self, name: str) -> Tensor:
-        if name not in self.samples:
-            raise ValueError(f"{name!r} is no inferred site; there are {', '.join(self.samples)}.")
-        return self.samples[name]
+
+@dataclass(frozen=True)
+class ChainDraws:
+    """Draws of Markov chains run side by side.
+
+    Attributes:
+        samples: site -> (chains, draws, *batch, *event).
+        acceptance: share of accepted moves, (*groups,).
+
+    Example:
+        >>> draws = ChainDraws({"x": torch.tensor([[[0], [1]]])}, torch.tensor(1.0))
+        >>> draws.mean("x").tolist(), draws.to_dict()["x"].shape
+        ([0.5], torch.Size([1, 2, 1]))
+    """
+
+    samples: Mapping[str, Tensor]
+    acceptance: Tensor
+
+    def mean(self, name: str, function: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """Mean of ``function(samples[name])`` over chains and draws. Raises ValueError for an unknown site."""
+        return function(_known(self.samples, name)).double().mean((0, 1))
+
+    def probabilities(self, name: str, num_tokens: int | None = None) -> Tensor:
+        """Law of every token of a diffusion site, (*batch, L, V)."""
+        x = _known(self.samples, name)
+        size = int(x.max()) + 1 if num_tokens is None else num_tokens
+        return self.mean(name, lambda tokens: torch.nn.functional.one_hot(tokens, size))
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """Draws as ArviZ's ``from_dict`` takes them, (chain, draw, ...)."""
+        return {name: value.cpu() for name, value in self.samples.items()}
+
+    def to_arviz(self) -> Any:
+        """The draws as ArviZ's inference data. Raises ImportError when ArviZ is not installed."""
+        return _to_arviz(self.to_dict())
+
+
+def _known(samples: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in samples:
+        raise ValueError(f"{name!r} is no inferred site; there are {', '.join(samples)}.")
+    return samples[name]
+
+
+def _to_arviz(draws: Mapping[str, Tensor]) -> Any:
+    try:
+        arviz = import_module("arviz")
+    except ImportError as error:
+        raise ImportError("to_arviz() needs ArviZ: pip install arviz; or take to_dict().") from error
+    return arviz.from_dict(posterior={name: value.numpy() for name, value in draws.items()})
