@@ -58,6 +58,12 @@ class World:
 
     def pairs(self, t):
         """x_0, x_t and their probability at time t; impossible pairs left out."""
+        kept = self.__dict__.setdefault("_pairs", {})
+        if t not in kept:
+            kept[t] = self._pairs_at(t)
+        return kept[t]
+
+    def _pairs_at(self, t):
         joint = self.pmf.ravel()[:, None] * self.kernel(t)
         first, last = np.nonzero(joint > 0)
         symbols = oracles.sequences([len(q) for q in self.matrices])
