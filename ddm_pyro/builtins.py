@@ -30,7 +30,7 @@ MDLM = "Sahoo et al. 2024, arXiv:2406.07524"
 MD4 = "Shi et al. 2024, arXiv:2406.04329"
 FIRST_HITTING = "Zheng et al. 2024, arXiv:2409.02908"
 INFORMATION = "Li and Cai 2025, arXiv:2505.21400"
-ADJOINT = "Dimension-free convergence of discrete diffusion models: adjoint equations 2026, arXiv:2605.17232"
+ADJOINT = "Kan et al. 2026, arXiv:2605.17232"
 IPM = "Müller 1997, Advances in Applied Probability 29"
 #: Of what is nobody's in particular, or our own.
 HERE = "ddm_pyro"

@@ -95,9 +95,9 @@ def _print(row: dict[str, object]) -> None:
 
     out = console()
     out.print(Text.assemble((str(row["id"]), "bold"), f"  {row['kind']}, version {row['version']}"))
-    for key in ("summary", "reference", "problem"):
+    for key, word in (("summary", ""), ("reference", "to cite: "), ("problem", "problem: ")):
         if row.get(key):
-            out.print(Text(f"{'' if key == 'summary' else key + ': '}{row[key]}"), soft_wrap=True)
+            out.print(Text(f"{word}{row[key]}"), soft_wrap=True)
     provider = " ".join(str(row[key]) for key in ("dist", "dist_version") if row.get(key)) or "this process"
     out.print(Text(f"provided by {provider}, as {row['factory']}"), soft_wrap=True)
     for key in ("aliases", "capabilities", "requires"):

@@ -31,7 +31,10 @@ def report(source: Path, out: Path | None, renderer: str | None, open_page: bool
 
     DIR_OR_ROWS is the directory of an evaluation, finished or not, or a file of rows.
     """
+    from dataclasses import asdict
+
     from ddm_pyro.report import load_run, print_run
+    from ddm_pyro.report.citations import citations_of
     from ddm_pyro.report.problems import counts, violations_of
 
     if out is not None and renderer is not None:
@@ -46,6 +49,7 @@ def report(source: Path, out: Path | None, renderer: str | None, open_page: bool
                 "rows": len(run.rows),
                 "status": counts(run.rows),
                 "violations": len(violations_of(run.rows)),
+                "citations": [asdict(one) for one in citations_of(run.rows)],
             }
         )
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from ddm_pyro.report.citations import citations_of
 from ddm_pyro.report.closer import Calibration, Picture, calibrations_of, positions_of
 from ddm_pyro.report.components import Components
 from ddm_pyro.report.examples import Examples, examples_of
@@ -78,6 +79,7 @@ class HtmlReport:
             plugins=plugin_problems(run),
             metrics=components.notes([row for row in rows if row.get("metric")]),
             bounds=_bounds(groups),
+            citations=citations_of(rows),
         )
 
 

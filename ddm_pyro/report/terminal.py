@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ddm_pyro.report.citations import citations_of
 from ddm_pyro.report.components import Components
 from ddm_pyro.report.numbers import whole
 from ddm_pyro.report.problems import counts, problems_of, violations_of
@@ -55,6 +56,10 @@ def print_run(run: Run, console: Console, *, report: str | None = None) -> None:
         console.print(Padding(Text(line.lstrip()), (0, 0, 0, 2 * indent)))
     if report is not None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)
+        if any(group.measured for group in groups_of(run.rows)):
+            console.print(
+                Text(f"It names the {len(citations_of(run.rows))} works to cite for what was used.", style="dim")
+            )
 
 
 def _table(values: ValueTable, width: int) -> tuple[Table, list[str], list[str]]:

@@ -223,3 +223,16 @@ def test_a_refused_plan_announces_no_run(plan: Path) -> None:
     assert "coupling='x'" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert not (plan.parent / "runs").exists()
+
+
+def test_a_report_says_what_to_cite(plan: Path) -> None:
+    assert "works to cite" in invoke("evaluate", plan, "--out", "run").stdout
+    found = json.loads(invoke("report", "run", "--json").stdout)["citations"]
+    cited = {one["work"]: one["components"] for one in found}
+    assert cited["Zheng et al. 2024, arXiv:2409.02908"] == ["sampler core/first-hitting"]
+    assert cited["Austin et al. 2021, arXiv:2107.03006"] == [
+        "rate core/masked",
+        "schedule core/linear",
+        "sampler core/ancestral",
+    ]
+    assert "to cite: Zheng et al. 2024" in invoke("plugins", "info", "first-hitting").stdout

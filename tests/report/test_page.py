@@ -273,3 +273,21 @@ def test_damaged_diagnostics_cost_only_themselves(tmp_path: Path, content: Any) 
     for kind, key in (("positions", "ab12"), ("calibration", "cd34")):
         keep_json(tmp_path, kind, key, content)
     assert len(page([row(sample_key="ab12", train_key="cd34")], directory=tmp_path).all("img")) == 1
+
+
+def test_the_page_ends_with_what_to_cite() -> None:
+    rows = [
+        row(sampler="core/euler+core/gibbs-corrector", loss="core/nelbo", network={"kind": "transformer"}),
+        row(sampler="core/uniformization", status="skipped", value=None),
+        row(metric="lost/metric", bounds=[{"id": "lost/bound", "value": 0.5}, {"id": "core/row", "value": None}]),
+    ]
+    words = page(rows).words.partition("What to cite for this run")[2]
+    assert "Geman and Geman 1984" in words
+    assert "sampler core/euler" in words
+    assert "Peebles and Xie 2022" in words
+    assert "lost/metric, which is not installed here (metric lost/metric)" in words
+    assert "bound lost/bound" in words
+    # Nothing was measured with these.
+    assert "Chen and Ying" not in words
+    assert "core/row" not in words
+    assert "What to cite" not in page([row(status="skipped", value=None)]).words
