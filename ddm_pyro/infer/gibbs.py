@@ -23,8 +23,8 @@ class SplitGibbs:
 
     A sweep noises x to time ``level``, x_t ~ q(x_t | x), and runs the prior's sampler back to a new x'. Where that is
     the exact posterior p(x | x_t), the move leaves the prior unchanged, so accepting it with probability
-    min(1, L(x')/L(x)) leaves the posterior unchanged: ``correct=True``. The acceptance falls with the level; the law of a
-    sampler with few steps enters in place of the exact one.
+    min(1, L(x')/L(x)) leaves the posterior unchanged: ``correct=True``. The acceptance falls with the level; the law of
+    a sampler with few steps enters in place of the exact one.
 
     ``correct=False`` is the split itself, for noise without masks (Chu et al., arXiv 2503.01161): z ~ L(z) q_t(z | x)
     token by token, then x ~ p(x | x_t = z). No move is refused, and the chain's law, p(x) sum_z q_t(z | x) L(z) up to a

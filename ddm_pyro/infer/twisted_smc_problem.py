@@ -124,8 +124,8 @@ class Problem:
         sites = self.program.sites
         x = {n: _spread(self.program, n, sites[n]["value"], count) for n in self.priors}
         values = self.program.draw(self.latents, {**x}, count, self.fixed)
-        other = {n: value.roll(1, -1).roll(1, 0).flip(-1) for n, value in x.items()}
-        for change in ({n: torch.zeros_like(v) for n, v in x.items()}, other):
+        last = {n: prior.reverse.space.sizes_on.on(x[n].device) - 1 for n, prior in self.priors.items()}
+        for change in ({n: torch.zeros_like(v) for n, v in x.items()}, {n: last[n].expand_as(v) for n, v in x.items()}):
             before = self.program.log_probs({**x, **values}, self.latents, count, self.fixed)
             after = self.program.log_probs({**change, **values}, self.latents, count, self.fixed)
             for name in self.latents:
