@@ -16,7 +16,7 @@ from ddm_pyro.infer.plans import MAX_SEQUENCES, checked_plan, left_to_right
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.routes import Route
 from ddm_pyro.infer.rows import check_rows, conditioned_rows
-from ddm_pyro.infer.stack import refuse_silent_enumeration
+from ddm_pyro.infer.stack import refuse_event_enumeration, refuse_silent_enumeration
 from ddm_pyro.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -122,6 +122,15 @@ class DiffusionPrior(TokenLaw):
     def has_enumerate_support(self) -> bool:  # type: ignore[override, unused-ignore]
         """Whether there are few sequences."""
         return not self.space.is_countable and self.space.num_states <= MAX_SEQUENCES
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All sequences in index order, (num_states, *batch, L); with ones for the batch unless ``expand``.
+
+        Raises:
+            ValueError: too many; or asked for by ``infer_discrete``, which can only draw scalar sites.
+        """
+        refuse_event_enumeration()
+        return super().enumerate_support(expand)
 
     def __call__(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """A draw, as ``pyro.sample`` asks for it. Raises ValueError where exact inference would skip the site."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pyro
 from torch import Tensor
 
 from ddm_pyro.infer.chain import Chain
+from ddm_pyro.infer.listed import emit
 from ddm_pyro.infer.plans import PlanLaw, Unmasking
 from ddm_pyro.infer.prior import DiffusionPrior
 from ddm_pyro.infer.sites import PLAN, PRIOR, STATE
@@ -48,14 +48,14 @@ def diffusion_sample(name: str, prior: DiffusionPrior | Parameterization, obs: T
     prior = as_prior(prior)
     reverse, infer = prior.reverse, {PRIOR: prior}
     if reverse.planned:
-        plan = pyro.sample(f"{name}_plan", PlanLaw(reverse, prior.batch_shape), infer={PLAN: name})
-        return pyro.sample(name, Unmasking(reverse, plan), obs=obs, infer=infer)
+        plan = emit(f"{name}_plan", PlanLaw(reverse, prior.batch_shape), {PLAN: name})
+        return emit(name, Unmasking(reverse, plan), infer, obs)
     chain = Chain.of(reverse)
     last = chain.kernels
-    x = pyro.sample(f"{name}@{last}", chain.start().expand(prior.batch_shape), infer={STATE: name})
+    x = emit(f"{name}@{last}", chain.start().expand(prior.batch_shape), {STATE: name})
     for k in range(last - 1):
-        x = pyro.sample(f"{name}@{last - 1 - k}", chain.step(x, k), infer={STATE: name})
-    return pyro.sample(name, chain.step(x, last - 1), obs=obs, infer=infer)
+        x = emit(f"{name}@{last - 1 - k}", chain.step(x, k), {STATE: name})
+    return emit(name, chain.step(x, last - 1), infer, obs)
 
 
 def as_prior(prior: DiffusionPrior | Parameterization) -> DiffusionPrior:

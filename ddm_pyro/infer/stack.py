@@ -6,32 +6,70 @@ from typing import TYPE_CHECKING
 
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.escape_messenger import EscapeMessenger
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 
 from ddm_pyro.spaces import describe_size
 
 if TYPE_CHECKING:
-    from ddm_pyro.distributions import TokenLaw
+    from pyro.distributions import TorchDistribution
 
 
-def refuse_silent_enumeration(law: TokenLaw) -> None:
-    """Raise ValueError where Pyro would draw from a prior that its exact inference believes to be enumerated.
+def refuse_silent_enumeration(law: TorchDistribution) -> None:
+    """Raise ValueError where Pyro draws a site from its prior though exact inference is under way.
 
-    ``infer_discrete`` and the model's side of ``TraceEnum_ELBO`` skip a site that cannot be enumerated: the result is
-    a draw from the prior, or a number that is no bound, without a word. A guide's own draw under ``TraceEnum_ELBO`` is
+    ``infer_discrete`` and the model's side of ``TraceEnum_ELBO`` skip a site that is not enumerated: the result is a
+    draw from the prior, or a number that is no bound, without a word. A guide's own draw under ``TraceEnum_ELBO`` is
     an honest Monte Carlo estimate and passes.
     """
+    if not _model_is_enumerated(list(_PYRO_STACK)):
+        return
     if law.has_enumerate_support:
-        return
-    frames = list(_PYRO_STACK)
-    enumerating = [i for i, frame in enumerate(frames) if isinstance(frame, EnumMessenger)]
-    if not enumerating:
-        return
-    before = frames[enumerating[0] - 1] if enumerating[0] > 0 else None
-    if isinstance(before, BlockMessenger) or any(isinstance(frame, ReplayMessenger) for frame in frames):
+        if len(law.enumerate_support(expand=False)) == 1:
+            return
         raise ValueError(
-            f"Pyro's exact inference would skip this site and draw it from the prior: {describe_size(law.space)} "
-            "values are too many to enumerate. Give it a guide, use importance sampling or ddm_pyro.infer's posterior "
-            "inference, or, for the plan of a short sequence, pyro.sample(name, DiffusionPrior(..., density='exact'))."
+            "Pyro's exact inference would draw this site from the prior, because it is not marked for enumeration: "
+            "wrap the model in pyro.infer.config_enumerate, or give the site a guide."
         )
+    raise ValueError(
+        f"Pyro's exact inference would skip this site and draw it from the prior: {describe_size(law.space)} values "
+        "are too many to enumerate. Give it a guide, use importance sampling or ddm_pyro.infer's posterior inference, "
+        "or, where the plan is what is too large, pyro.sample(name, DiffusionPrior(..., density='exact'))."
+    )
+
+
+def refuse_event_enumeration() -> None:
+    """Raise ValueError where ``infer_discrete`` would enumerate a site of shaped events, which it cannot draw."""
+    frames = list(_PYRO_STACK)
+    if _is_alone(frames):
+        raise ValueError(
+            "Pyro's infer_discrete draws sites with scalar values only; write diffusion_sample(name, prior) instead of "
+            "pyro.sample(name, prior): it enumerates by index."
+        )
+
+
+def wants_scalars(name: str) -> bool:
+    """Whether Pyro enumerates the model for a site of this name, or replays what it drew for its index.
+
+    Pyro's draws from enumerated posteriors, and its marginals, know scalar sites only.
+    """
+    frames = list(_PYRO_STACK)
+    traces = [getattr(frame, kind, None) for frame in frames for kind in ("trace", "enum_trace")]
+    names = {site for trace in traces if trace is not None for site in trace}
+    return f"{name}_index" in names or (_model_is_enumerated(frames) and name not in names)
+
+
+def _model_is_enumerated(frames: list[Messenger]) -> bool:
+    """Pyro runs a model either against its guide's trace or, in infer_discrete, alone; a guide runs inside a queue."""
+    enumerating = any(isinstance(frame, EnumMessenger) for frame in frames)
+    against_guide = any(isinstance(frame, ReplayMessenger) for frame in frames)
+    in_queue = any(isinstance(frame, EscapeMessenger) for frame in frames)
+    return _is_alone(frames) or (enumerating and against_guide and not in_queue)
+
+
+def _is_alone(frames: list[Messenger]) -> bool:
+    """In infer_discrete: enumerated, and hidden from everything outside."""
+    first = next((i for i, frame in enumerate(frames) if isinstance(frame, EnumMessenger)), 0)
+    return first > 0 and isinstance(frames[first - 1], BlockMessenger)
