@@ -10,6 +10,9 @@ from ddm_pyro.reproduce.base import Experiment
 #: Name -> module and class.
 _CATALOG = {
     "potts-kl": "potts_kl:PottsKL",
+    "potts-mutual-information": "potts_information:PottsInformation",
+    "fewer-steps-than-tokens": "fewer_steps:FewerSteps",
+    "unbalanced-schedules": "unbalanced:Unbalanced",
 }
 
 
