@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from ddm_pyro.bounds.base import NotApplicable
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.distributions import AtomMixture
-from ddm_pyro.samplers import Ancestral
+from ddm_pyro.samplers import Ancestral, FirstHitting
 from ddm_pyro.samplers.plans import OrderPlan, hazard_plan
 
 
@@ -34,6 +34,7 @@ class Contexts:
             does not treat positions alike.
         hazards: (N + 1,) chance that a position is drawn in step k, where positions are independent.
         sizes: block sizes, where they are fixed.
+        clocked: whether the model is asked at random times of the sampler's own, not at ``times``.
     """
 
     plan: TorchDistribution
@@ -41,6 +42,7 @@ class Contexts:
     counts: Tensor | None = None
     hazards: Tensor | None = None
     sizes: tuple[int, ...] | None = None
+    clocked: bool = False
 
     @property
     def known(self) -> Tensor:
@@ -64,7 +66,8 @@ def sampler_contexts(run: Run, name: str) -> Contexts:
     law = sampler.plan(process, all_masks(run), run.grid)
     if law is None:
         raise NotApplicable(f"{sampler!r} has no plan that ignores tokens; core/kernel-kl needs none.")
-    return read_plan(law, run.grid, run.length)
+    clocked = isinstance(sampler, FirstHitting) and not run.model.time_free
+    return replace(read_plan(law, run.grid, run.length), clocked=clocked)
 
 
 def forward_contexts(run: Run) -> Contexts:

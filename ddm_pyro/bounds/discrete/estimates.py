@@ -18,6 +18,7 @@ from ddm_pyro.bounds.discrete.floor import least_probability
 from ddm_pyro.bounds.discrete.patterns import log_simplex
 from ddm_pyro.losses.divergence import divergence
 from ddm_pyro.parameterizations import X0, Parameterization
+from ddm_pyro.spaces import StateSpace
 
 #: Logits of a batch that are worked on: at a large vocabulary a row's mean is taken over fewer masked positions.
 BATCH_LOGITS = 2**26
@@ -53,7 +54,7 @@ def draw_contexts(run: Run, contexts: Contexts) -> Draw:
     masks = all_masks(run).expand(rows, -1)
     plan = contexts.plan.expand((rows,)).sample()
     clock = None
-    if not run.model.time_free and run.sampler is not None:
+    if contexts.clocked and run.sampler is not None:
         clock = getattr(run.sampler.prepare(run.process, masks, run.grid, plan), "clock", None)
     chosen = (random.uniform((rows, 1)) * length).long()
     step = plan.gather(-1, chosen)
@@ -61,16 +62,20 @@ def draw_contexts(run: Run, contexts: Contexts) -> Draw:
     if clock is not None:
         t = clock.gather(-1, step.clamp(max=clock.shape[-1] - 1)).squeeze(-1)
     masked = plan >= step
-    xt = torch.where(masked, run.space.vocab_size, x0)
-    used = masked if contexts.counts is not None else plan == step
-    most = max(1, BATCH_LOGITS // (rows * run.space.vocab_size))
+    return averaged(run.space, x0, t, masked, masked if contexts.counts is not None else plan == step)
+
+
+def averaged(space: StateSpace, x0: Tensor, t: Tensor, masked: Tensor, used: Tensor) -> Draw:
+    """The draw whose value is L times the mean over the ``used`` positions, or over some of them at random."""
+    rows, length = x0.shape
+    most = max(1, BATCH_LOGITS // (rows * space.vocab_size))
     if most < length:
         # Ranks in a random order in which the used positions come first.
         order = torch.where(used, random.uniform((rows, length)), 2.0).argsort(-1).argsort(-1)
         used = used & (order < most)
     at = used.flatten().nonzero().squeeze(-1)
-    weight = length / used.sum(-1).double()
-    return Draw(x0, xt, t, at, weight)
+    xt = torch.where(masked, space.vocab_size, x0)
+    return Draw(x0, xt, t, at, length / used.sum(-1).double())
 
 
 def cross_entropies(run: Run, contexts: Contexts, *, budget: int, seed: int | None) -> tuple[Tensor, float | None]:
@@ -80,7 +85,7 @@ def cross_entropies(run: Run, contexts: Contexts, *, budget: int, seed: int | No
         with batch(seed, number):
             draw = draw_contexts(run, contexts)
             losses = token_losses(run.model, draw)
-            values.append(_row_sums(draw, losses))
+            values.append(row_sums(draw, losses))
     least = least_probability(run.model)
     return torch.cat(values), None if least is None else -run.length * math.log(least)
 
@@ -95,7 +100,7 @@ def posterior_divergences(
             draw = draw_contexts(run, contexts)
             truth = log_simplex(exact.x0_log_probs(draw.xt, draw.t, at=draw.at))
             guess = log_simplex(run.model.x0_log_probs(draw.xt, draw.t, at=draw.at))
-            values.append(_row_sums(draw, divergence(truth, guess).sum(-1)))
+            values.append(row_sums(draw, divergence(truth, guess).sum(-1)))
     least = least_probability(run.model)
     return torch.cat(values), None if least is None else -run.length * math.log(least)
 
@@ -118,7 +123,8 @@ def token_losses(model: Parameterization, draw: Draw) -> Tensor:
     return torch.cat([-log_simplex(part).gather(-1, token).squeeze(-1) for part, token in pieces])
 
 
-def _row_sums(draw: Draw, values: Tensor) -> Tensor:
+def row_sums(draw: Draw, values: Tensor) -> Tensor:
+    """The value of each row from those of its positions ``draw.at``, (64,) float64."""
     rows = draw.at // draw.x0.shape[-1]
     total = torch.zeros(len(draw.x0), dtype=torch.float64).index_add_(0, rows, values.double())
     return draw.weight * total

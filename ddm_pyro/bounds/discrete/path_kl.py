@@ -86,7 +86,7 @@ def masked_path_kl(
             curve = information_curve(run.target)
             if curve is not None:
                 return _exact(contexts, curve, torch.zeros_like(contexts.counts))
-        if run.is_enumerable:
+        if run.is_enumerable and not contexts.clocked:
             found = pattern_curves(run.target, run.process, run.model, contexts.times)
             return _exact(contexts, found.entropy, found.error)
         curve = information_curve(run.target) if has_posterior(run) else None
