@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import loss_worlds
 import numpy as np
 import oracles
 import pytest
@@ -12,7 +13,7 @@ from loss_worlds import Tilted, world
 from scipy.linalg import expm
 from scipy.stats import norm
 
-from ddm_pyro import likelihood, losses, push
+from ddm_pyro import likelihood, losses, push, schedules
 from ddm_pyro.likelihood import NegativeLogLikelihood, exact_nll, nll_bound
 from ddm_pyro.samplers import Ancestral, KUnmask, TauLeaping
 
@@ -91,10 +92,11 @@ def given_masks(small):
     return small
 
 
-@pytest.mark.parametrize("schedule", ["log-linear", "geometric", "constant"])
+@pytest.mark.parametrize("schedule", ["log-linear", "geometric", "constant", "short"])
 @pytest.mark.parametrize("primary", ["x0", "score"])
-def test_masks_that_some_tokens_outlive_have_a_tight_bound_too(schedule, primary):
+def test_masks_that_some_tokens_outlive_have_a_tight_bound_too(monkeypatch, schedule, primary):
     """Sampling starts from all masks, whatever alpha(1) is: at the truth the mean bound is the data's entropy."""
+    monkeypatch.setitem(loss_worlds.SIGMA, "short", (schedules.Constant(total=0.7), lambda t: 0.7 * t))
     small = given_masks(skewed("masked", schedule, (2, 3)))
     exact = tilted(small, primary, scale=0.0)
     assert float(small.integral(losses.NELBO(), exact, nodes=60)) == pytest.approx(oracles.entropy(small.pmf), abs=1e-6)
