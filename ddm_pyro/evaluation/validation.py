@@ -137,7 +137,12 @@ def network_class(kind: str) -> Any:
     """The network of a name, or PlanError."""
     from ddm_pyro import networks
 
-    known = {"mlp": networks.MLP, "transformer": networks.Transformer}
+    known = {
+        "mlp": networks.MLP,
+        "transformer": networks.Transformer,
+        "hollow-mlp": networks.HollowMLP,
+        "hollow-transformer": networks.HollowTransformer,
+    }
     if kind not in known:
         raise PlanError(
             f"network.kind = {kind!r} is unknown.{did_you_mean(str(kind), known)} Known: {', '.join(known)}."

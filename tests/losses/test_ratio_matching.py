@@ -14,6 +14,7 @@ from torch import nn
 
 import ddm_pyro as ddm
 from ddm_pyro import losses, networks, rates, schedules, targets
+from ddm_pyro.evaluation.validation import network_class
 from ddm_pyro.losses.ratio_matching import blank_symbols
 
 T = 0.3
@@ -257,3 +258,9 @@ def test_kinds_of_data_are_all_the_loss_reads():
     for model, other in itertools.product((small.exact, Tilted(small.exact)), (x0.flip(-1), x0 * 0)):
         first, second = (losses.RatioMatching()(model, start, xt, T) for start in (x0, other))
         torch.testing.assert_close(first, second)
+
+
+def test_both_have_names():
+    assert ddm.create("losses", "ratio-matching", kind="squared") == losses.RatioMatching("squared")
+    assert network_class("hollow-mlp") is networks.HollowMLP
+    assert network_class("hollow-transformer") is networks.HollowTransformer
