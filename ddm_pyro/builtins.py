@@ -286,6 +286,7 @@ def register_bounds(register: Register) -> None:
     for name, factory, summary, reference in (
         ("kernel-kl", "KernelKL", "KL of a sampler's own steps, score and discretization in one", ADJOINT),
         ("plan-kl", "PlanKL", "the same given the masked sampler's own plan", INFORMATION),
+        ("discretization", "Discretization", "total variation that drawing masks at once adds", ADJOINT),
         ("li-cai", "LiCai", "Theorems 1 and 2 for blocks of fixed sizes, beside the exact KL", INFORMATION),
     ):
         register(BoundSpec(name, factory=f"{home}:{factory}", summary=summary, reference=reference))

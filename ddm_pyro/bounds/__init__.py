@@ -13,10 +13,12 @@ from ddm_pyro.bounds.continuous import PathKL as PathKL
 from ddm_pyro.bounds.continuous import Row as Row
 from ddm_pyro.bounds.decomposition import Decomposition as Decomposition
 from ddm_pyro.bounds.decomposition import decompose as decompose
+from ddm_pyro.bounds.discrete import Discretization as Discretization
 from ddm_pyro.bounds.discrete import Floored as Floored
 from ddm_pyro.bounds.discrete import KernelKL as KernelKL
 from ddm_pyro.bounds.discrete import LiCai as LiCai
 from ddm_pyro.bounds.discrete import PlanKL as PlanKL
+from ddm_pyro.bounds.discrete import discretization_error as discretization_error
 from ddm_pyro.bounds.kernel_tv import KernelTV as KernelTV
 from ddm_pyro.bounds.step_plan import StepPlan as StepPlan
 from ddm_pyro.bounds.step_plan import plan_steps as plan_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 import oracles
@@ -23,6 +24,7 @@ PMF = oracles.hash_pmf(3, 3)
 def tables_of(model, sizes):
     """x with masks (V) -> (L, V) probabilities, asked at t."""
 
+    @cache
     def ask(x, t):
         return model.x0_log_probs(torch.tensor([x]), torch.tensor(float(t), dtype=torch.float64))[0].exp().numpy()
 

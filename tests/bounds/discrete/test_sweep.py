@@ -8,7 +8,7 @@ import pytest
 from discrete_worlds import random_run
 
 from ddm_pyro.bounds import NotApplicable
-from ddm_pyro.bounds.discrete import KernelKL, PlanKL
+from ddm_pyro.bounds.discrete import Discretization, KernelKL, LiCai, PlanKL
 
 CASES = 300
 GROUPS = 20
@@ -22,7 +22,7 @@ def test_certificates_are_above_the_exact_distance(masked, group):
     for seed in range(group * size, (group + 1) * size):
         run = random_run(seed, masked)
         tv = run.tv()
-        for bound in (KernelKL(), PlanKL()):
+        for bound in (KernelKL(), PlanKL(), Discretization(), LiCai()):
             try:
                 certificate = run.certify(bound)
             except NotApplicable:
