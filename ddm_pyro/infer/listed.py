@@ -18,7 +18,7 @@ from ddm_pyro.infer.stack import refuse_silent_enumeration, wants_scalars
 
 def emit(name: str, law: TorchDistribution, infer: dict[str, Any], obs: Tensor | None = None) -> Tensor:
     """The site ``name`` ~ law; as a function of the site ``{name}_index`` where Pyro can enumerate scalars only."""
-    if obs is not None or not law.has_enumerate_support or not wants_scalars(name):
+    if obs is not None or not wants_scalars(name) or not law.has_enumerate_support:
         return pyro.sample(name, law, obs=obs, infer=infer)
     listed = Listed(law)
     if len(listed.values) == 1:  # nothing to enumerate

@@ -16,6 +16,7 @@ from ddm_pyro.distributions import TokenLaw
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.rows import ROWS_PER_CALL, by_chunks, check_rows
 from ddm_pyro.infer.stack import refuse_silent_enumeration
+from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.samplers.plans import OrderPlan, is_host
 from ddm_pyro.sampling.loop import denoise_law
 from ddm_pyro.spaces import StateSpace
@@ -87,11 +88,19 @@ class PlanLaw(TokenLaw):
 
     def count(self) -> int:
         """Number of plans that have to be listed."""
-        law = self.rows(1)
-        if not isinstance(law, OrderPlan):
+        blocks = self.blocks()
+        if blocks is None:
             return self.space.num_states
-        sizes = _counts(law.blocks.tolist())
+        sizes = [blocks.count(block) for block in set(blocks)]
         return math.factorial(self.space.length) // math.prod(math.factorial(size) for size in sizes)
+
+    def blocks(self) -> list[int] | None:
+        """The step of each rank in the order, where a plan is a uniform random order; None elsewhere."""
+        if isinstance(self.reverse.sampler, BlockSampler):  # known on the host
+            sizes = self.reverse.sampler.sizes_for(self.reverse.length)
+            return [step for step, size in enumerate(sizes) for _ in range(size)]
+        law = self.rows(1)
+        return law.blocks.tolist() if isinstance(law, OrderPlan) else None
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All plans of positive probability, (plans, *batch, L); with ones for the batch unless ``expand``.
@@ -101,10 +110,9 @@ class PlanLaw(TokenLaw):
         """
         if not self.has_enumerate_support:
             raise ValueError(f"{self.reverse.sampler} has {self.count()} plans, more than {MAX_PLANS} to enumerate.")
-        law = self.rows(1)
-        if isinstance(law, OrderPlan):
-            orders = sorted(set(itertools.permutations(law.blocks.tolist())))
-            plans = torch.tensor(orders, device=self._device)
+        blocks = self.blocks()
+        if blocks is not None:
+            plans = torch.tensor(sorted(set(itertools.permutations(blocks))), device=self._device)
         else:
             plans = self.space.enumerate(self._device)
             plans = plans[self.rows(len(plans)).log_prob(plans) > -torch.inf]
@@ -205,10 +213,6 @@ def score(reverse: Reverse, x: Tensor, plan: Tensor) -> Tensor:
     return log_p.gather(-1, x.reshape(-1, 1)).reshape(count, length).sum(-1)
 
 
-def _counts(blocks: list[int]) -> list[int]:
-    return [blocks.count(block) for block in set(blocks)]
-
-
 def left_to_right(reverse: Reverse) -> Tensor:
     """The plan that reveals from left to right, (L,): the sampler's block sizes, or positions cut evenly over steps.
 
@@ -216,9 +220,9 @@ def left_to_right(reverse: Reverse) -> Tensor:
         ValueError: a reverse process without plans.
     """
     require_plan(reverse)
-    law, length, steps = PlanLaw(reverse).rows(1), reverse.length, len(reverse.times) - 1
-    if isinstance(law, OrderPlan):
-        return law.blocks
+    blocks, length, steps = PlanLaw(reverse).blocks(), reverse.length, len(reverse.times) - 1
+    if blocks is not None:
+        return torch.tensor(blocks, device=reverse.device)
     return torch.arange(length, device=reverse.device) * steps // length
 
 

@@ -14,7 +14,6 @@ from ddm_pyro.distributions import AtomMixture
 from ddm_pyro.infer.plans import PlanLaw
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.rows import ROWS_PER_CALL, by_chunks
-from ddm_pyro.samplers.plans import OrderPlan
 
 #: Most pairs (revealed before, revealed after) of one step that are summed over: 10 positions on a grid, 14 in order.
 MAX_PAIRS = 2**17
@@ -42,9 +41,9 @@ def revealed_log_prob(reverse: Reverse, x: Tensor) -> Tensor:
 
 def _stages(reverse: Reverse) -> Iterator[dict[tuple[int, int], float]]:
     """For each step, w(a, b): the probability to reveal a given set of b positions when a are revealed."""
-    law, length = PlanLaw(reverse).rows(1), reverse.length
-    if isinstance(law, OrderPlan):
-        blocks, a = law.blocks.tolist(), 0
+    plans, length = PlanLaw(reverse), reverse.length
+    law, blocks, a = plans.rows(1), plans.blocks(), 0
+    if blocks is not None:
         for k in sorted(set(blocks)):
             b = blocks.count(k)
             yield {(a, b): 1.0 / math.comb(length - a, b)}
