@@ -12,8 +12,8 @@ import click
 
 from ddm_pyro.cli.failures import ERROR_ROWS, VIOLATED, Interrupted, Refused
 from ddm_pyro.cli.options import as_json, common
-from ddm_pyro.cli.output import console, echo_json, note
-from ddm_pyro.cli.references import identify, parse_source
+from ddm_pyro.cli.output import console, echo_json, note, noted
+from ddm_pyro.cli.references import identify, parse_source, tell_reading
 
 if TYPE_CHECKING:
     from ddm_pyro.evaluation import Plan
@@ -66,16 +66,15 @@ def evaluate(
     from ddm_pyro.report import HtmlReport, Run, print_run
     from ddm_pyro.report.problems import counts, violations_of
 
-    if target is not None:
-        if plan is not None:
-            raise Refused(f"Give a plan ({str(plan)!r}) or --target, not both; a plan names its targets itself.")
-        chosen = _plan_for(target)
-    else:
-        chosen = Plan.default() if plan is None else Plan.load(plan)
-    if seed is not None:
-        chosen = replace(chosen, seed=seed)
+    if target is not None and plan is not None:
+        raise Refused(f"Give a plan ({str(plan)!r}) or --target, not both; a plan names its targets itself.")
+    with noted():
+        chosen = _plan_for(target) if target is not None else Plan.load(plan) if plan is not None else Plan.default()
+        if seed is not None:
+            chosen = replace(chosen, seed=seed)
+        # evaluate checks as well, but no run is announced that is refused.
+        check_plan(chosen, registry_for(chosen, None))
     directory = out or Path(RUNS) / directory_name(chosen)
-    check_plan(chosen, registry_for(chosen, None))  # evaluate does so as well, but no run is announced that is refused
     note(f"Plan {chosen.name!r} in {directory}")
     try:
         with watched() as progress:
@@ -118,8 +117,7 @@ def _plan_for(source: str) -> Plan:
     id, params = parse_source(source)
     identify("targets", (id, params), "The target")
     built = default_registry().create("targets", id, **params)
-    if dropped := getattr(built, "dropped", 0):
-        note(f"{dropped} rows with missing values are left out.")
+    tell_reading(built)
     name = Path(params["path"]).stem if "path" in params else id.rpartition("/")[2]
     return Plan.for_target(Ref(id, params), built.space.length, name)
 

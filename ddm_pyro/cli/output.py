@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +23,16 @@ def echo_json(value: Any) -> None:
 def note(text: str) -> None:
     """One line on stderr."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Warnings become notes, each said once."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        yield
+    for text in dict.fromkeys(str(one.message) for one in told):
+        note(f"Note: {text}")
 
 
 def console(*, err: bool = False) -> Console:

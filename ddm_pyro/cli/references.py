@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddm_pyro.cli.failures import Refused
+from ddm_pyro.cli.output import note
 
 if TYPE_CHECKING:
     from ddm_pyro.evaluation import Ref
@@ -90,3 +91,11 @@ def identify(kind: str, component: tuple[str, dict[str, Any]], what: str) -> Ide
         raise Refused(str(error)) from None
     registry.load(kind, reference.id)
     return Identity.of(registry, kind, reference)
+
+
+def tell_reading(target: Any) -> None:
+    """Say how a file was read: header, columns, rows left out; nothing for other targets."""
+    from ddm_pyro.targets import File
+
+    if isinstance(target, File):
+        note(f"{target.path}: {target.reading}.")

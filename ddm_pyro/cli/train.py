@@ -9,8 +9,8 @@ import click
 
 from ddm_pyro.cli.failures import Interrupted, Refused, sentence
 from ddm_pyro.cli.options import Device, as_json, common
-from ddm_pyro.cli.output import echo_json, note
-from ddm_pyro.cli.references import Component, identify, parse_source
+from ddm_pyro.cli.output import echo_json, note, noted
+from ddm_pyro.cli.references import Component, identify, parse_source, tell_reading
 
 if TYPE_CHECKING:
     from ddm_pyro.evaluation.cells import Line
@@ -68,10 +68,10 @@ def train(
         raise Refused(f"{str(out)!r} is there already; give --force to replace it, or another --out.")
     registry = default_registry()
     settings: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr}
-    line = _line(source, rate, schedule, parameterization, loss, network, settings, seed)
-    target = registry.create("targets", line.target.id, **line.target.params)
-    if dropped := getattr(target, "dropped", 0):
-        note(f"{dropped} rows with missing values are left out.")
+    with noted():
+        line = _line(source, rate, schedule, parameterization, loss, network, settings, seed)
+        target = registry.create("targets", line.target.id, **line.target.params)
+        tell_reading(target)
     try:
         process = make_process(registry, line, target)
         model = make_model(registry, line, target, process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,15 @@ def make(registry: Registry, identity: Identity, **filled: Any) -> Any:
     names = registry.signature(identity.kind, identity.id).names
     known = {name: value for name, value in filled.items() if name in names}
     return registry.create(identity.kind, identity.id, **{**known, **identity.params})
+
+
+def make_target(registry: Registry, identity: Identity) -> Any:
+    """A target; what its file had to be warned of was told when the plan was checked."""
+    from ddm_pyro.targets import ReadingWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadingWarning)
+        return make(registry, identity)
 
 
 def make_process(registry: Registry, line: Line, target: Any) -> Process:

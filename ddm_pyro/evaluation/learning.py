@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddm_pyro.evaluation.artifacts import read_tensors
-from ddm_pyro.evaluation.build import make, make_loss, make_model, make_process
+from ddm_pyro.evaluation.build import make_loss, make_model, make_process, make_target
 from ddm_pyro.evaluation.cells import Line
 from ddm_pyro.evaluation.errors import RowsError
 from ddm_pyro.evaluation.guard import stage
@@ -125,7 +125,7 @@ def build_world(registry: Registry, line: Line, folder: Path) -> World:
 
 def _build(registry: Registry, line: Line) -> World:
     with stage("model", (line.target,), registry, alone=True):
-        target = make(registry, line.target)
+        target = make_target(registry, line.target)
     with stage("model", (line.target, line.rate, line.schedule), registry):
         process = make_process(registry, line, target)
     with stage("model", line.identities, registry):

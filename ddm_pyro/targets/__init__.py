@@ -5,6 +5,7 @@ from ddm_pyro.targets.columns import Column as Column
 from ddm_pyro.targets.data_set import DataSet as DataSet
 from ddm_pyro.targets.digits import Digits as Digits
 from ddm_pyro.targets.file import File as File
+from ddm_pyro.targets.file import ReadingWarning as ReadingWarning
 from ddm_pyro.targets.from_pyro import PyroTarget as PyroTarget
 from ddm_pyro.targets.from_pyro import from_pyro as from_pyro
 from ddm_pyro.targets.hidden_markov import HiddenMarkov as HiddenMarkov

@@ -12,6 +12,13 @@ from itertools import pairwise
 
 #: Cells that stand for a value that is not known, after spaces around them are dropped; spelled exactly so.
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"})
+#: Cells that often stand for a missing value but are read as what they say; compared in lower case.
+SUSPECT = frozenset(
+    {"na", "n/a", "#n/a", "<na>", "n.a.", "none", "null", "nil", "nan", "-nan", "nat", "missing", "unknown"}
+    | {*"-.", "--"}
+)
+#: Cells that look like numbers and are none here: decimal commas, thousands, percent, infinities.
+_ALMOST = re.compile(r"[+-]?(\d[\d.,' ]*%?|inf|infinity)", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
@@ -104,3 +111,34 @@ def is_number(cell: str) -> bool:
         [True, True, False, False, False]
     """
     return _NUMBER.fullmatch(cell) is not None
+
+
+def remarks(column: Column, cells: Iterable[str]) -> list[str]:
+    """What a reader of this column may have meant otherwise, in sentences; mostly there are none.
+
+    Example:
+        >>> cells = ["1", "2", "2", "none"]
+        >>> for one in remarks(Column.of("age", cells), cells):
+        ...     print(one)
+        column 'age' holds numbers and others, such as 'none', so that all of them are categories.
+        column 'age' holds 'none', a category; if it stands for a missing value, leave those cells empty.
+        >>> remarks(Column.of("age", ["1", "2"]), ["1", "2"])
+        []
+    """
+    known = [cell for cell in cells if cell not in MISSING]
+    different = sorted(set(known))
+    if column.kind != "categories":
+        return []
+    found, what = [], f"column {column.name!r} holds"
+    others = [cell for cell in different if not is_number(cell)]
+    almost = [cell for cell in others if _ALMOST.fullmatch(cell)]
+    looks = sum(is_number(cell) or _ALMOST.fullmatch(cell) is not None for cell in known)
+    if 2 * looks >= len(known) and almost:
+        found.append(
+            f"{what} {almost[0]!r}, no finite number with a decimal point, so that all its cells are categories."
+        )
+    elif 2 * looks >= len(known):
+        found.append(f"{what} numbers and others, such as {others[0]!r}, so that all of them are categories.")
+    if suspects := [cell for cell in different if cell.lower() in SUSPECT]:
+        found.append(f"{what} {suspects[0]!r}, a category; if it stands for a missing value, leave those cells empty.")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from ddm_pyro.random import derive_seed
 from ddm_pyro.targets.checks import fraction, whole
 from ddm_pyro.targets.codecs import Codec, TableCodec, TextCodec, TokenCodec
-from ddm_pyro.targets.columns import MISSING, Column
+from ddm_pyro.targets.columns import MISSING, Column, remarks
 from ddm_pyro.targets.data_set import DataSet
 from ddm_pyro.targets.table_files import Table, read_table, read_text
 
@@ -24,6 +25,12 @@ FORMATS: Mapping[str, str] = {".npy": "tokens", ".csv": "table", ".tsv": "table"
 MAX_TOKENS = 2**20
 #: Default for the largest number of symbols a column, or the alphabet of a text, may have.
 MAX_LEVELS = 256
+#: Columns that ``reading`` names.
+SHOWN_COLUMNS = 12
+
+
+class ReadingWarning(UserWarning):
+    """A file was read in a way that its owner may not have meant."""
 
 
 class File(DataSet):
@@ -62,6 +69,8 @@ class File(DataSet):
         columns: one ``Column`` a position of a table, with name, kind and labels; empty for other files.
         header: whether the first line was read as names.
         dropped: number of rows left out under ``missing="drop"``.
+        remarks: sentences about columns that may have been meant otherwise: numbers mixed with others, decimal commas,
+            words that often stand for missing values. Each is a ``ReadingWarning`` as well.
 
     Raises:
         ValueError: the file cannot be read, is broken, or has missing values; the sentence names line and column.
@@ -101,6 +110,7 @@ class File(DataSet):
         self.path, share = Path(path), fraction(test_fraction, "test_fraction")
         self.columns: tuple[Column, ...] = ()
         self.header, self.dropped = False, 0
+        self.remarks: tuple[str, ...] = ()
         kind = _format(self.path, format)
         for belongs, given in {
             "table": {
@@ -122,6 +132,12 @@ class File(DataSet):
             kept = _without_missing(table, missing, str(self.path))
             self.header, self.dropped = table.has_header, len(table.rows) - len(kept.rows)
             self.columns = _columns(kept, bins, max_levels, str(self.path))
+            cells = zip(*kept.rows, strict=True)
+            self.remarks = tuple(
+                one for column, mine in zip(self.columns, cells, strict=True) for one in remarks(column, mine)
+            )
+            for one in self.remarks:
+                warnings.warn(f"{str(self.path)!r}: {one}", ReadingWarning, stacklevel=3)
             self.codec: Codec = TableCodec(self.columns)
             rows = self.codec.encode(kept.rows, "error")
         elif kind == "tokens":
@@ -135,6 +151,26 @@ class File(DataSet):
                 raise ValueError(f"window={window} is longer than {str(self.path)!r}, of {len(text)} characters.")
         train, test = _split(rows, share, kind == "text", str(self.path))
         super().__init__(self.codec.space, train=train, test=test, split=split, validate_args=validate_args)
+
+    @property
+    def reading(self) -> str:
+        """How the file was read, in one line.
+
+        Example: "5 rows, 1 of them held out; the first line is a header; sex: 2 categories, age: 3 numbers".
+        """
+        rows = len(self.train) if self.train is self.test else len(self.train) + len(self.test)
+        held = "none held out" if self.train is self.test else f"{len(self.test)} of them held out"
+        parts = [f"{rows} rows, {held}"]
+        if self.dropped:
+            parts.append(f"{self.dropped} row{'s' * (self.dropped > 1)} with missing values left out")
+        if self.columns:
+            parts.append("the first line is a header" if self.header else "no header")
+            shown = [f"{one.name}: {_kind(one)}" for one in self.columns[:SHOWN_COLUMNS]]
+            more = len(self.columns) - SHOWN_COLUMNS
+            parts.append(", ".join([*shown, *([f"and {more} more columns"] if more > 0 else [])]))
+        else:
+            parts.append(f"sequences of {self.space.length} over {self.space.vocab_size} symbols")
+        return "; ".join(parts)
 
     def encode(self, rows: Any, *, unseen: str = "error") -> Tensor:
         """Tokens of new data, (n, L) int64.
@@ -164,6 +200,12 @@ class File(DataSet):
         return (
             f"File({self.path.name!r}: {len(self.train)} train and {len(self.test)} test rows{left_out}, {self.space})"
         )
+
+
+def _kind(column: Column) -> str:
+    known = column.size - column.has_missing
+    kind = column.kind if known != 1 else {"categories": "category"}.get(column.kind, column.kind.removesuffix("s"))
+    return f"{known} {kind}{' and missing' if column.has_missing else ''}"
 
 
 def _format(path: Path, given: str | None) -> str:
@@ -263,7 +305,10 @@ def _split(rows: Tensor, share: float, in_order: bool, name: str) -> tuple[Tenso
     if share == 0.0:
         return rows, rows
     if len(rows) < 2:
-        raise ValueError(f"{name!r} has one row, and none can be held out; give test_fraction=0 to use it for both.")
+        raise ValueError(
+            f"{name!r} has one row, and none can be held out; give test_fraction=0 to use it for both. (If its only "
+            "line is a header, there are no rows.)"
+        )
     held = min(max(round(share * len(rows)), 1), len(rows) - 1)
     if in_order:
         return rows[:-held], rows[-held:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Sequence
@@ -64,9 +65,10 @@ def read_text(path: Path, encoding: str) -> str:
         raise ValueError(f"encoding={encoding!r} is unknown; write one like 'utf-8' or 'latin-1'.") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
         raise ValueError(
             f"{str(path)!r} is no {encoding} text: byte {data[error.start]:#04x} in line {line}; "
-            "save it as UTF-8, or give its encoding, for example encoding='latin-1'."
+            f"save it as UTF-8, or give its encoding, for example encoding={likely!r}."
         ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -102,7 +104,7 @@ def read_table(path: Path, *, delimiter: str | None, header: Any, encoding: str)
         if len(cells) != width:
             raise ValueError(
                 f"{name!r}: line {line} has {len(cells)} cells and line {numbered[0][0]} has {width}; every row needs "
-                f"equally many (quote cells that hold {mark!r})."
+                f"equally many (quote cells that hold {mark!r}{_other_mark(text, mark, delimiter)})."
             )
     if delimiter is None and width == 1:
         _look_for_delimiters(numbered, mark, name)
@@ -147,6 +149,15 @@ def _look_for_delimiters(rows: list[tuple[int, list[str]]], mark: str, name: str
                 f"{name!r} has one column when cut at {mark!r}, and {other!r} equally often in every line; "
                 f"give delimiter={other!r}, or delimiter={mark!r} if one column is meant."
             )
+
+
+def _other_mark(text: str, mark: str, given: str | None) -> str:
+    """A remedy, when another delimiter cuts every line into equally many cells."""
+    for other in (";", "\t", "|", ",") if given is None else ():
+        counts = {line.count(other) for line in text.splitlines() if line.strip()}
+        if other != mark and len(counts) == 1 and counts != {0}:
+            return f", or give delimiter={other!r}, which stands equally often in every line"
+    return ""
 
 
 def _is_header(first: list[str], below: list[list[str]]) -> bool:

@@ -92,7 +92,7 @@ def test_dropped_rows_are_told(folder: Path) -> None:
     (folder / "holes.csv").write_text("kind,size,note\n" + ROWS + "x,,c\ny,?,c\n")
     told = invoke("train", 'holes.csv{missing="drop"}', "--out", "m.ckpt", *TINY)
     assert told.exit_code == 0, told.stderr
-    assert "2 rows with missing values are left out." in told.stderr
+    assert "2 rows with missing values left out" in told.stderr
 
 
 @pytest.mark.parametrize("command", [("evaluate", "--target"), ("train", "--out", "m.ckpt")])
@@ -121,3 +121,18 @@ def test_a_plan_and_a_target_are_too_much(folder: Path) -> None:
     result = invoke("evaluate", "plan.toml", "--target", "my.csv")
     assert result.exit_code == 2
     assert "not both" in result.stderr
+
+
+def test_how_a_file_was_read_is_told_once_with_what_may_have_been_meant_otherwise(folder: Path) -> None:
+    (folder / "odd.csv").write_text("kind,size\n" + "x,1\ny,none\nx,2\n" * 8)
+    told = invoke("evaluate", "--target", "odd.csv{columns=[1, 'size']}")
+    assert (told.exit_code, told.stdout) == (2, "")  # the column twice
+    told = invoke("train", "odd.csv", "--out", "m.ckpt", *TINY)
+    assert told.exit_code == 0, told.stderr
+    lines = told.stderr.splitlines()
+    assert lines[0] == (
+        "odd.csv: 24 rows, 5 of them held out; the first line is a header; kind: 2 categories, size: 3 categories."
+    )
+    assert lines[1].startswith("Note: 'odd.csv': column 'size' holds numbers and others, such as 'none'")
+    assert lines[2].startswith("Note: 'odd.csv': column 'size' holds 'none', a category; if it stands for a missing")
+    assert len(lines) == 4

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ddm_pyro.spaces import StateSpace
-from ddm_pyro.targets import File
+from ddm_pyro.targets import File, ReadingWarning
 from ddm_pyro.targets.columns import MISSING, Column
 
 PETS = "animal,age,home\ncat,9,yes\ndog,10,no\ncat,9.0,yes\nbird,2,yes\n"
@@ -74,6 +74,7 @@ def test_what_a_spreadsheet_writes_is_read(write):
         ("a,b\n", False),
     ],
 )
+@pytest.mark.filterwarnings("ignore::ddm_pyro.targets.ReadingWarning")  # a header among the rows is told
 def test_headers_are_found_by_the_documented_rule(write, text, header):
     path = write(text)
     assert File(path, missing="category", test_fraction=0).header is header
@@ -295,3 +296,62 @@ def test_files_that_are_not_there(tmp_path, write):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):
         File(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ("1 2 abc 2", "numbers and others, such as 'abc'"),
+        ("1 inf 2 2", "'inf', no finite number"),
+        ("'1,5' '2,5' '1,5' '2,5'", "'1,5', no finite number"),
+        ("50% 20% 50% 20%", "'20%', no finite number"),
+        ("a b None a", "'None', a category; if it stands for a missing value"),
+        ("a b n/a a", "'n/a', a category"),
+        ("a - b a", "'-', a category"),
+    ],
+)
+def test_cells_that_may_have_been_meant_otherwise_are_told(write, cells, says):
+    path = write("x\n" + "".join(cell.replace("'", '"') + "\n" for cell in cells.split()))
+    with pytest.warns(ReadingWarning, match=r"data.csv': column 'x' holds") as told:
+        data = File(path, header=True, test_fraction=0)
+    assert says in data.remarks[0]
+    assert data.remarks[0] in str(told[0].message)
+    assert data.columns[0].kind == "categories"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x\n1\n2.5\n-3e2\n\n4\n",
+        "x\na\nb\na1\nb2\n",
+        "x\n2024-01-01\n2024-01-02\n",
+        "x\n12 a\n13 b\n1\n",
+        "x\nA\nC\nG\n",
+    ],
+)
+def test_other_columns_are_read_without_a_word(write, text):
+    data = File(write(text), header=True, missing="category", test_fraction=0)
+    assert data.remarks == ()
+
+
+def test_a_file_tells_how_it_was_read(write):
+    told = File(write("sex,age\nf,3\nm,\nf,4\nm,3\n"), missing="category", test_fraction=0.25).reading
+    assert told == (
+        "4 rows, 1 of them held out; the first line is a header; sex: 2 categories, age: 2 numbers and missing"
+    )
+    told = File(write("1,2\n1,?\n1,3\n"), missing="drop", test_fraction=0).reading
+    assert told == (
+        "2 rows, none held out; 1 row with missing values left out; no header; column 1: 1 number, column 2: 2 numbers"
+    )
+    text = File(write("abcabcabc", "a.txt"), window=2, test_fraction=0.5).reading
+    assert text == "4 rows, 2 of them held out; sequences of 2 over 3 symbols"
+
+
+def test_remedies_fit_what_is_wrong(write):
+    with pytest.raises(ValueError, match="delimiter=';', which stands equally often in every line"):
+        File(write("x;y\n1,5;2\n2,5;1\n"))
+    with pytest.raises(ValueError, match="encoding='utf-16'"):
+        File(write("x,y\n1,2\n2,1\n".encode("utf-16")))
+    assert len(File(write("x,y\n1,2\n2,1\n".encode("utf-16")), encoding="utf-16").train) == 1
+    with pytest.raises(ValueError, match="If its only line is a header, there are no rows"):
+        File(write("a,b\n"))
