@@ -143,25 +143,22 @@ class Dense:
         """The model's reverse rates as a matrix with zero diagonal, from its primary view by definition."""
         alpha, decay = self.alpha(t), self.decay(t)
         time, out = torch.tensor(t, dtype=torch.float64), np.zeros((self.size, self.size))
-        if self.model.primary == "score":
-            with torch.no_grad():
-                score = self.model.log_score(self.tokens, time).exp().numpy()
-            for i, j, site, v in self.neighbors:
-                if not self.masked:
-                    out[i, j] = decay / alpha / self.vocab * score[i, site, v]
-                elif self.states[i][site] == self.vocab:
-                    out[i, j] = decay / alpha * score[i, site, v]
-            return out
+        i, j, site, v = np.array(self.neighbors).T
+        own = np.array(self.states)[i, site]
         with torch.no_grad():
-            p = self.model.x0_log_probs(self.tokens, time).exp().numpy()
-        kernel = self.token_kernel(alpha)
-        for i, j, site, v in self.neighbors:
-            own = self.states[i][site]
-            if not self.masked:
-                ratio = sum(p[i, site, u] * kernel[u, v] / kernel[u, own] for u in range(self.vocab))
-                out[i, j] = decay / alpha / self.vocab * ratio
-            elif own == self.vocab:
-                out[i, j] = decay / (1.0 - alpha) * p[i, site, v]
+            if self.model.primary == "score":
+                score = self.model.log_score(self.tokens, time).exp().numpy()[i, site, v]
+                rate = decay / alpha * score * ((own == self.vocab) if self.masked else 1.0 / self.vocab)
+            else:
+                p = self.model.x0_log_probs(self.tokens, time).exp().numpy()
+                if self.masked:
+                    v = np.minimum(v, self.vocab - 1)
+                    rate = decay / (1.0 - alpha) * p[i, site, v] * (own == self.vocab)
+                else:
+                    kernel = self.token_kernel(alpha)
+                    quotients = p[i, site] / kernel[:, own].T
+                    rate = decay / alpha / self.vocab * (quotients * kernel[:, v].T).sum(-1)
+        out[i, j] = rate
         return out
 
     def flows(self, t, top=None):

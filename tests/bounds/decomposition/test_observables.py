@@ -17,8 +17,16 @@ def world(rate=None, length=2, kind="mixed", e=0.3, schedule=None):
     return target, wrong(kind, target.denoiser(process), e, 1)
 
 
-@pytest.mark.parametrize("metric", ["core/tv", "core/w1-hamming", "core/bounded-lipschitz", "core/mmd-hamming"])
-@pytest.mark.parametrize("rate", [ddm.rates.Masked(3), ddm.rates.Uniform(3)], ids=str)
+@pytest.mark.parametrize(
+    ("metric", "rate"),
+    [
+        ("core/tv", ddm.rates.Masked(3)),
+        ("core/w1-hamming", ddm.rates.Masked(3)),
+        ("core/mmd-hamming", ddm.rates.Masked(3)),
+        ("core/bounded-lipschitz", ddm.rates.Uniform(3)),
+    ],
+    ids=str,
+)
 def test_an_ipm_is_decomposed_by_its_own_witness(metric, rate) -> None:
     target, model = world(rate)
     ipm = ddm.create("metrics", metric)
