@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import birth_death
 import loss_worlds
 import numpy as np
 import oracles
@@ -11,7 +12,7 @@ import pytest
 import torch
 from loss_worlds import Tilted, world
 from scipy.linalg import expm
-from scipy.stats import norm
+from scipy.stats import binom, norm, poisson
 
 from ddm_pyro import likelihood, losses, push, schedules
 from ddm_pyro.likelihood import NegativeLogLikelihood, exact_nll, nll_bound
@@ -107,6 +108,26 @@ def test_masks_that_some_tokens_outlive_have_a_tight_bound_too(monkeypatch, sche
     error = float((weight * found.stderr).square().sum().sqrt())
     assert abs(gap) < norm.isf(FALSE_ALARM / 2) * error
     assert error < 0.05
+
+
+def test_counts_without_end_have_a_bound():
+    """On the natural numbers: sum_x p_0(x) bound(x) - H(p_0) = KL(p_1 || prior), p_0 a Poisson mixture."""
+    process, model, _ = birth_death.example(length=1, total=1.5)
+    x = np.arange(40)
+    weights, means = np.array(birth_death.WEIGHTS), np.array(birth_death.MEANS)[:, 0]
+    law = (weights[:, None] * poisson.pmf(x, means[:, None])).sum(0)
+    end = (weights[:, None] * poisson.pmf(x, (means * np.exp(-1.5) + 3.0 * (1 - np.exp(-1.5)))[:, None])).sum(0)
+    mismatch = (end * (np.log(end) - poisson.logpmf(x, 3.0))).sum()
+    found = nll_bound(model, torch.from_numpy(x[:, None]), samples=500, seed=2)
+    gap = float((law * found.value.numpy()).sum()) - oracles.entropy(law) - mismatch
+    error = float(np.sqrt(np.square(law * found.stderr.numpy()).sum()))
+    assert abs(gap) < norm.isf(FALSE_ALARM / 2) * error
+    assert error < 0.12
+    constant = losses.NELBO().constant(process, torch.tensor([[0], [20]]))
+    kept = np.exp(-1.5)
+    for start, value in zip((0, 20), constant.tolist(), strict=True):
+        q = np.convolve(binom.pmf(np.arange(21), start, kept), poisson.pmf(x, 3.0 * (1 - kept)))[:40]
+        assert value == pytest.approx((q * (np.log(q) - poisson.logpmf(x, 3.0))).sum(), abs=1e-8)
 
 
 def test_no_finite_variance_is_wasted():

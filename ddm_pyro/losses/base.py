@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.distributions.sequence import SequenceLaw
-from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
+from ddm_pyro.losses.divergence import countable_prior_divergence, divergence, log_or_minus_infinity
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.processes import Process
 from ddm_pyro.processes.base import time_on
@@ -61,7 +61,7 @@ class Loss(ABC):
 
         Raises:
             ValueError: a loss that is no bound has no such constant.
-            NotImplementedError: a prior whose tokens have no table of probabilities.
+            NotImplementedError: a prior without token probabilities, or a countable one with a tail too long to sum.
         """
         if not self.is_bound:
             raise ValueError(f"{self!r} is no bound on -log p(x_0), so no constant completes it; use NELBO().")
@@ -71,6 +71,8 @@ class Loss(ABC):
 def prior_divergence(process: Process, x0: Tensor) -> Tensor:
     """KL(q(x_1 | x_0) || prior), (..., L) -> (...,) float64."""
     prior = process.prior()
+    if process.space.is_countable:
+        return countable_prior_divergence(process, x0)
     if not isinstance(prior, SequenceLaw) or prior.num_symbols is None:
         raise NotImplementedError(
             f"{process!r} starts from a prior without a finite table of token probabilities; its KL has no closed form."

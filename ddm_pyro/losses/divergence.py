@@ -16,6 +16,8 @@ from ddm_pyro.processes import Process
 
 #: Where the rate is infinite (t = 1 with alpha(1) = 0), a divergence below this is rounding and counts as none.
 NO_DIVERGENCE = 1e-10
+#: A countable law is summed until this much of it is left, over at most so many symbols.
+TAIL, LONGEST = 1e-10, 1 << 16
 
 
 def divergence(log_a: Tensor, log_b: Tensor) -> Tensor:
@@ -72,6 +74,25 @@ def _token_log_prob(process: Process, x0: Tensor, t: Tensor, symbols: Tensor) ->
     law = process.transition(x0, torch.zeros_like(t), t, validate_args=False)
     token_log_prob = law.token_log_prob if isinstance(law, SequenceLaw) else law.base_dist.log_prob
     return token_log_prob(symbols.clamp(min=0).movedim(-1, 0)).movedim(0, -1)
+
+
+def countable_prior_divergence(process: Process, x0: Tensor) -> Tensor:
+    """KL(q(x_1 | x_0) || prior) of a countable alphabet, (..., L) -> (...,), summed over all but TAIL of q.
+
+    Raises:
+        NotImplementedError: more than LONGEST symbols would be needed.
+    """
+    one, size = torch.ones(x0.shape[:-1], dtype=torch.float64, device=x0.device), 64
+    prior = process.prior().base_dist
+    while size <= LONGEST:
+        symbols = torch.arange(size, device=x0.device)
+        log_q = _token_log_prob(process, x0, one, symbols.expand(*x0.shape, -1)).double()
+        if bool((log_q.exp().sum(-1) > 1.0 - TAIL).all()):
+            # As float64: torch takes lgamma of whole numbers in single precision.
+            every = symbols.double().reshape(-1, *(1,) * x0.dim()).expand(-1, *x0.shape)
+            return divergence(log_q, prior.log_prob(every).movedim(0, -1).double()).sum((-2, -1))
+        size *= 4
+    raise NotImplementedError(f"The law of x_1 needs more than {LONGEST} symbols to hold 1 - {TAIL:g} of its mass.")
 
 
 def reverse_divergence(model: Parameterization, log_a: Tensor, x: Tensor, t: Tensor) -> Tensor:
