@@ -1,9 +1,11 @@
 """Discrete diffusion inside Pyro programs: priors, forward kernels beside a model, samplers as guides."""
 
 from ddm_pyro.infer.auto import AutoDiscreteDiffusion as AutoDiscreteDiffusion
+from ddm_pyro.infer.auto import DensitySampler as DensitySampler
 from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP
 from ddm_pyro.infer.auto import Weighted as Weighted
+from ddm_pyro.infer.auto import fit_density as fit_density
 from ddm_pyro.infer.auto import weigh as weigh
 from ddm_pyro.infer.export import ChainDraws as ChainDraws
 from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics

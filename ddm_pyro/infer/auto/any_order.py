@@ -45,14 +45,14 @@ class AnyOrder(Family):
         with torch.no_grad():
             for k in range(length):
                 at = order[:, k : k + 1]
-                t = torch.full((n,), 1.0 - k / length, device=self.device)
+                t = torch.full((n,), 1.0 - k / length, dtype=torch.float64, device=self.device)
                 logits = self.logits(x, t).gather(-2, at.unsqueeze(-1).expand(-1, -1, mask))
                 x = x.scatter(-1, at, inverse_cdf(logits.softmax(-1), u[:, k : k + 1]))
         return torch.stack([order, x], -2)
 
     def log_density(self, path: Tensor) -> Tensor:
         """sum_k log q(x_{o_k} | x_{o_<k}), (n, 2, L) -> (n,): the laws of the order cancel."""
-        order, x = path.unbind(-2)
+        order, x = path[..., 0, :], path[..., 1, :]
         logits = self._prefix_logits(order, x)
         return logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
 
@@ -70,7 +70,7 @@ class AnyOrder(Family):
         length, masks = self.space.length, step.unsqueeze(-1) + 1
         hidden = random.uniform(x.shape, x.device).argsort(-1).unsqueeze(-2) < masks
         x = x.unsqueeze(-2).expand(hidden.shape)
-        logits = self.logits(torch.where(hidden, self.space.vocab_size, x), masks.squeeze(-1) / length)
+        logits = self.logits(torch.where(hidden, self.space.vocab_size, x), masks.squeeze(-1).double() / length)
         log_q = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
         return -torch.where(hidden, log_q, 0.0).sum(-1) * length / masks.squeeze(-1)
 
@@ -89,5 +89,5 @@ class AnyOrder(Family):
         hidden = rank.unsqueeze(-1) <= rank.unsqueeze(-2)
         # Row l has masks at l and at everything that comes after it.
         noised = torch.where(hidden, self.space.vocab_size, x.unsqueeze(-2))
-        logits = self.logits(noised, hidden.sum(-1) / length)
+        logits = self.logits(noised, hidden.sum(-1).double() / length)
         return logits.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)

@@ -128,7 +128,7 @@ def _bounds(name: str, fn: Any, value: Tensor) -> tuple[Any, Any, bool]:
         )
     raise ValueError(
         f"Site '{name}' ~ {type(fn).__name__} has support {support}; AutoDiscreteDiffusion needs finitely many values "
-        "an element (Bernoulli, Categorical, OneHotCategorical, Binomial, DiscreteUniform, ...), so bound it, for "
+        "an element (Bernoulli, Categorical, OneHotCategorical, Binomial, ...), so bound it, for "
         "example by a Categorical over 0 .. max."
     )
 

@@ -173,10 +173,6 @@ def _particles(log_density: LogDensity, family: Family, n: int, objective: Objec
     x = family.tokens(path)
     with torch.no_grad():
         log_model = factor * evaluate(log_density, x)
-        if objective == "rloo" and bool((log_model == -torch.inf).any()):
-            raise ValueError(
-                "log_density is -inf at a draw, so KL(q || p) is infinite; use objective='rws', or a large penalty."
-            )
         log_guide = family.log_density(path) if objective == "wdce" else None
     score = -family.denoising(x) if log_guide is not None else family.log_density(path)
     return Particles(log_model, score.detach() if log_guide is None else log_guide, score, torch.zeros_like(log_model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -125,6 +126,8 @@ class AutoDiscreteDiffusion(AutoGuide):
             self._setup_prototype(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
         family = self.family
+        if pyro.settings.get("module_local_params"):
+            _name_themselves(family)
         path = pyro.sample(f"_{self._pyro_name}_path", PathLaw(family), infer={"is_auxiliary": True})
         result = {}
         for block, value in self._values(family.tokens(path)):
@@ -198,3 +201,9 @@ class AutoDiscreteDiffusion(AutoGuide):
                 at = torch.quantile(draws.double(), probs.to(draws.device), 0, interpolation="lower")
                 result[block.name] = at.to(draws.dtype)
         return result
+
+
+def _name_themselves(family: Family) -> None:
+    """What Pyro does for parameters of its store, and ``SVI`` asks of those that are local to a module."""
+    for parameter in family.parameters():
+        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, one_hot, silu
+from torch.nn.functional import one_hot, silu
 
 from ddm_pyro.spaces import StateSpace
 
@@ -35,6 +35,8 @@ class TokenMLP(nn.Module):
         torch.Size([1, 3, 2])
     """
 
+    frequencies: Tensor
+
     def __init__(self, space: StateSpace, *, width: int = 128, depth: int = 1, timed: bool = False) -> None:
         super().__init__()
         self.length, self.vocab = space.length, space.vocab_size
@@ -46,6 +48,7 @@ class TokenMLP(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.length, self.vocab))
         linear = entries <= MAX_LINEAR
         self.linear = nn.Parameter(torch.zeros(self.length, entries, self.vocab)) if linear else None
+        self.register_buffer("frequencies", torch.tensor(TIME_FREQUENCIES), persistent=False)
         self.time = nn.Linear(2 * len(TIME_FREQUENCIES), width) if timed else None
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -61,10 +64,10 @@ class TokenMLP(nn.Module):
         """Logits of token l given the tokens before it in ``order``, for every l: (n, L), (n, L) -> (n, L, V)."""
         rank = order.argsort(-1)
         entry = torch.arange(self.length, device=x.device) * self.vocab + x
-        ordered = embedding(entry.gather(-1, order), self.tokens)
+        ordered = self.tokens[entry.gather(-1, order)]
         # The sum of what comes before, by position instead of by turn.
         before = (ordered.cumsum(-2) - ordered).gather(-2, rank.unsqueeze(-1).expand_as(ordered))
-        h = self._body(before + self.start, None)
+        h = self._body(before + self.start, 1.0 - rank.double() / self.length)
         logits = (h.transpose(0, 1) @ self.head).transpose(0, 1) + self.bias
         if self.linear is None:
             return logits
@@ -72,10 +75,9 @@ class TokenMLP(nn.Module):
         table = known.unsqueeze(-1) * one_hot(x, self.vocab).to(h.dtype).unsqueeze(-3)
         return logits + (table.flatten(-2).transpose(0, 1) @ self.linear).transpose(0, 1)
 
-    def _body(self, h: Tensor, t: Tensor | None) -> Tensor:
-        if self.time is not None and t is not None:
-            frequencies = math.pi * torch.tensor(TIME_FREQUENCIES, dtype=h.dtype, device=h.device)
-            angles = t.unsqueeze(-1) * frequencies
+    def _body(self, h: Tensor, t: Tensor) -> Tensor:
+        if self.time is not None:
+            angles = math.pi * t.unsqueeze(-1).to(h.dtype) * self.frequencies
             h = h + self.time(torch.cat([angles.sin(), angles.cos()], -1))
         for block in self.blocks:
             h = block(h)

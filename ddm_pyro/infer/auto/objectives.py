@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from ddm_pyro.arrays import has_data
 
 Objective = Literal["rloo", "rws", "wdce"]
 
@@ -33,6 +35,10 @@ class Particles:
         """log p - log q, without gradient."""
         return (self.log_model - self.log_guide).detach()
 
+    def tempered(self, factor: float) -> Particles:
+        """The particles of a model whose log p is multiplied by ``factor``."""
+        return self if factor == 1.0 else replace(self, log_model=factor * self.log_model)
+
 
 def check_objective(objective: str) -> Objective:
     """Return the objective, or raise ValueError with the ones there are."""
@@ -57,8 +63,17 @@ def reinforce(particles: Particles) -> Tensor:
 
     Its gradient has the gradient of -E[log w] as mean, for any N >= 1: leaving out a particle's own weight keeps the
     baseline independent of it. A score function's own expected gradient is zero and is left out.
+
+    Raises:
+        ValueError: a particle to which the model gives probability zero.
     """
-    advantage = leave_one_out(particles.log_weight)
+    log_weight = particles.log_weight
+    if has_data(log_weight) and not bool(log_weight.isfinite().all()):
+        raise ValueError(
+            "The model gives a particle probability zero (or NaN), so the ELBO is not finite; train with "
+            "objective='rws', or put a finite penalty where the model forbids states."
+        )
+    advantage = leave_one_out(log_weight)
     return -(advantage * particles.score + particles.log_model - particles.log_rest).mean()
 
 
@@ -71,7 +86,9 @@ def wake(particles: Particles, *, denoise: bool = False) -> Tensor:
     """
     weight = particles.log_weight.softmax(0)
     centered = weight if denoise else weight - 1.0 / len(weight)
-    return -(centered * (particles.score + particles.log_rest) + weight * particles.log_model).sum()
+    # A particle of weight zero may have log p = -inf, and says nothing.
+    log_model = torch.where(weight > 0, particles.log_model, 0.0)
+    return -(centered * (particles.score + particles.log_rest) + weight * log_model).sum()
 
 
 def surrogate_loss(particles: Particles, objective: Objective) -> Tensor:
