@@ -18,14 +18,15 @@ def whole(value: Any, what: str, minimum: int = 1) -> int:
         >>> whole(3, "length")
         3
     """
-    if isinstance(value, bool) or int(value) != value or value < minimum:
+    number = _number(value, what, f"a whole number of at least {minimum}")
+    if isinstance(value, bool) or not number.is_integer() or number < minimum:
         raise ValueError(f"{what}={value!r} must be a whole number of at least {minimum}.")
     return int(value)
 
 
 def finite(value: Any, what: str, largest: float = math.inf) -> float:
     """Return ``value`` as a finite float of size at most ``largest``, or raise ValueError."""
-    number = float(value)
+    number = _number(value, what, "a finite number")
     if not math.isfinite(number):
         raise ValueError(f"{what}={value!r} must be a finite number.")
     if abs(number) > largest:
@@ -35,10 +36,20 @@ def finite(value: Any, what: str, largest: float = math.inf) -> float:
 
 def fraction(value: Any, what: str) -> float:
     """Return ``value`` in [0, 1), or raise ValueError."""
-    number = float(value)
+    number = _number(value, what, "at least 0 and less than 1")
     if not 0.0 <= number < 1.0:
         raise ValueError(f"{what}={value!r} must be at least 0 and less than 1.")
     return number
+
+
+def _number(value: Any, what: str, wanted: str) -> float:
+    """Return ``value`` as a float, or raise ValueError for what is no number, text included."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what}={value!r} must be {wanted}.") from None
 
 
 def stochastic(values: Any, what: str) -> Tensor:

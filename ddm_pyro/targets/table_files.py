@@ -35,7 +35,7 @@ class Table:
         Raises:
             ValueError: no such column, a column twice, none at all.
         """
-        if isinstance(columns, str):
+        if isinstance(columns, str | int):
             raise ValueError(f"columns={columns!r} must be a list, such as [{columns!r}].")
         chosen = []
         for one in columns:

@@ -111,3 +111,11 @@ def needy(num_states):
     assert "'bare/bare' returned Tensor; it must return a RateMatrix, such as Dense(matrix)." in row["reason"]
     with pytest.raises(PlanError, match=r"needs the parameter num_states\. An evaluation fills in vocab_size"):
         evaluate(Plan.from_dict(small_plan(rate="bare/needy")), registry=registry)
+
+
+def test_a_target_that_fails_when_its_cell_is_run_is_an_error_not_a_combination_to_skip(monkeypatch):
+    # As when a file changes after the plan was checked.
+    monkeypatch.setattr("ddm_pyro.evaluation.validation.check_buildable", lambda *_: None)
+    (row,) = evaluate(Plan.from_dict(small_plan(target={**CHAIN, "length": 0}))).rows
+    assert (row["status"], row["stage"], row["error"]) == ("error", "model", "ValueError")
+    assert "length=0" in row["reason"]

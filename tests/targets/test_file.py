@@ -355,3 +355,19 @@ def test_remedies_fit_what_is_wrong(write):
     assert len(File(write("x,y\n1,2\n2,1\n".encode("utf-16")), encoding="utf-16").train) == 1
     with pytest.raises(ValueError, match="If its only line is a header, there are no rows"):
         File(write("a,b\n"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"bins": "x"}, "bins='x' must be a whole number of at least 1"),
+        ({"bins": 2.5}, "bins=2.5 must be a whole number"),
+        ({"columns": 3}, r"columns=3 must be a list, such as \[3\]"),
+        ({"test_fraction": "half"}, "test_fraction='half' must be at least 0"),
+        ({"test_fraction": None}, "test_fraction=None must be"),
+        ({"max_levels": []}, r"max_levels=\[\] must be a whole number"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_one_sentence(write, settings, says):
+    with pytest.raises(ValueError, match=says):
+        File(write(PETS), **settings)
