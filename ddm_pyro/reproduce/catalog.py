@@ -13,6 +13,10 @@ _CATALOG = {
     "potts-mutual-information": "potts_information:PottsInformation",
     "fewer-steps-than-tokens": "fewer_steps:FewerSteps",
     "unbalanced-schedules": "unbalanced:Unbalanced",
+    "score-stability": "score_stability:ScoreStability",
+    "first-hitting-exact": "first_hitting:FirstHittingExact",
+    "euler-rate": "euler_rate:EulerRate",
+    "samplers-side-by-side": "side_by_side:SideBySide",
 }
 
 
