@@ -34,9 +34,6 @@ LOSS: tuple[ContinuousBound, ...] = (PathKL(), ConditionedPathKL())
 #: Certificates that need the exact score as well.
 SCORE: tuple[ContinuousBound, ...] = (*(AdjointIPM(), Row(), GeneralizedPinsker(), ExitRouting(), Local()),)
 
-#: Certificates of a sampler's own steps; they need the entropy of the data, and estimate where states are many.
-STEPS: tuple[Bound, ...] = (KernelKL(), PlanKL())
-
 
 @final
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Best(Bound):
     """The smallest valid certificate, at most 1; ``source`` names it, ``terms`` and ``hypotheses`` are its own.
 
     For another metric ``for_metric`` asks each of them again, because the order can change with the metric.
-    Certificates that estimate share the confidence: with k of them each is asked for 1 - (1 - confidence) / k.
+    Certificates that estimate share the confidence: there are at most two, each asked for (1 + confidence) / 2.
 
     Args:
         knowledge: "score" uses everything; "loss" only certificates that need a loss and the data entropy, not the
@@ -89,30 +86,35 @@ class Best(Bound):
         found: list[Certificate] = []
         reasons: list[str] = []
 
-        def attempt(make: Callable[[], Certificate]) -> None:
+        def attempt(make: Callable[[], Certificate]) -> bool:
             try:
                 certificate = make()
             except NotApplicable as refusal:
                 reasons.append(str(refusal))
-            else:
-                if not certificate.is_violated:
-                    found.append(certificate)
+                return False
+            if not certificate.is_violated:
+                found.append(certificate)
+            return True
 
+        # At most two certificates are estimated: the discretization beside the row bound, and a divergence of paths.
+        asked: dict[str, Any] = {"target": target, "model": model, "sampler": sampler, "steps": steps, "times": times}
+        asked |= {"confidence": (1.0 + confidence) / 2.0, "budget": budget, "seed": seed}
         continuous = LOSS if self.knowledge == "loss" else (*SCORE, *LOSS)
         try:
             facts = facts_of(target, model, sampler, steps, times, self.name)
         except NotApplicable as refusal:
             reasons.append(str(refusal))
+            if sampler is not None and self.knowledge == "score":
+                attempt(lambda: Row()(**asked))
+            attempt(lambda: PathKL()(**asked))
         else:
             for bound in continuous:
                 attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
         if self.knowledge == "score":
-            attempt(lambda: KernelTV()(target=target, model=model, sampler=sampler, steps=steps, times=times))
-        if sampler is not None:
-            share = 1.0 - (1.0 - confidence) / len(STEPS)
-            given = {"target": target, "model": model, "sampler": sampler, "steps": steps, "times": times}
-            for step_bound in STEPS:
-                attempt(lambda bound=step_bound: bound(**given, confidence=share, budget=budget, seed=seed))  # type: ignore[misc]
+            attempt(lambda: KernelTV()(**asked))
+        if sampler is not None and not attempt(lambda: PlanKL()(**asked)):
+            # With a plan the kernels' divergence only adds that of the reveal times.
+            attempt(lambda: KernelKL()(**asked))
         return smallest(found, reasons)
 
 

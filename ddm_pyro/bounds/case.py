@@ -17,6 +17,7 @@ from ddm_pyro.plugins.errors import NotApplicable
 if TYPE_CHECKING:
     from ddm_pyro.parameterizations import Parameterization
     from ddm_pyro.processes import Process
+    from ddm_pyro.spaces import StateSpace
 
 #: Largest number of states, masks included, over which exact certificates sum.
 STATES = 2**15
@@ -49,7 +50,7 @@ class Case:
         """
         space = model.process.space
         check_spaces(target, model)
-        if space.is_countable or space.num_states > STATES:
+        if not is_small(space):
             raise NotApplicable(
                 f"{name} sums over all states exactly, and {space} has more than {STATES}; "
                 "core/kernel-kl, core/plan-kl and core/path-kl also estimate."
@@ -160,6 +161,11 @@ def position_kernels(process: Process, s: float, t: float) -> list[Tensor]:
     table = process.evolve(start, float64(s), float64(t)) if t > s else start
     columns = [[*range(size), *([space.mask] if space.mask is not None else [])] for size in space.position_sizes]
     return [table[own][:, position][:, own] for position, own in enumerate(columns)]
+
+
+def is_small(space: StateSpace) -> bool:
+    """Whether exact certificates sum over its states."""
+    return not space.is_countable and space.num_states <= STATES
 
 
 def check_spaces(target: Any, model: Parameterization) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import torch
+
 from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.case import Case, check_spaces, is_small, stop_of
 from ddm_pyro.bounds.certificate import VERIFIED, VIOLATED, Certificate, tv_of_kl
-from ddm_pyro.bounds.facts import Facts, facts_of
+from ddm_pyro.bounds.discrete import discretization_error
+from ddm_pyro.bounds.discrete.monte_carlo import estimate_path_kl
+from ddm_pyro.bounds.facts import Facts, continuous_times, facts_of
 from ddm_pyro.bounds.integrals import Integrals
 
 if TYPE_CHECKING:
@@ -23,7 +28,16 @@ EXACT = {"target's posteriors are exact": VERIFIED, "integrals over states and t
 
 
 class ContinuousBound(Bound):
-    """A bound on the reverse process in continuous time, summed over all states."""
+    """A bound on the reverse process in continuous time, summed over all states.
+
+    Attributes:
+        splits: whether it bounds the row term, so that the discretization error of a masked sampler in steps may be
+            added (theory 9, "split"); the KL forms do not.
+        estimates: whether it can be estimated from a loss where states are too many.
+    """
+
+    splits: ClassVar[bool] = False
+    estimates: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -38,7 +52,43 @@ class ContinuousBound(Bound):
         seed: int | None = None,
     ) -> Certificate:
         """The certificate; see ``Bound``."""
+        asked = {"confidence": confidence, "budget": budget, "seed": seed}
+        try:
+            when = continuous_times(model, sampler, steps, times, self.name)
+        except NotApplicable:
+            if not self.splits or not _can_split(model):
+                raise
+            error = discretization_error(target, model, sampler, steps=steps, times=times, **asked)  # type: ignore[arg-type]
+            return self.split(Facts(Case.of(target, model, None, self.name)), *error, confidence)
+        if self.estimates and not is_small(model.process.space):
+            return self._estimate(target, model, stop_of(when), **asked)
         return self.certify(facts_of(target, model, sampler, steps, times, self.name))
+
+    def _estimate(self, target: Any, model: Parameterization, stop: float, **asked: Any) -> Certificate:
+        """From a loss and the entropy of the data, where states are too many to sum over."""
+        check_spaces(target, model)
+        if stop > 0.0:
+            raise NotApplicable(f"{self.name} estimates where the process runs to t = 0, not to {stop:.4g}.")
+        with torch.no_grad():
+            return estimate_path_kl(target, model, name=self.name, **asked).certificate(self.name)
+
+    def split(self, facts: Facts, mean: float, upper: float, confidence: float) -> Certificate:
+        """The certificate plus the discretization error of a sampler in steps, from its mean and upper limit."""
+        base = self.certify(facts)
+        if base.terms["initialization"] > 0.0:
+            raise NotApplicable(f"{self.name} adds a discretization error where alpha(1) = 0 only; ask core/row.")
+        exact = mean == upper
+        value = base.value + upper
+        return replace(
+            base,
+            value=value,
+            terms={**base.terms, "discretization": mean},
+            vacuous=value >= 1.0,
+            estimate=None if exact else base.value + mean,
+            ucb=None if exact else value,
+            confidence=None if exact else confidence,
+            by_masks=None,
+        )
 
     @abstractmethod
     def certify(self, facts: Facts) -> Certificate:
@@ -81,6 +131,7 @@ class AdjointIPM(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/adjoint-ipm"
+    splits: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """Case 1 for masks, Case 2 for uniform noise."""
@@ -131,7 +182,8 @@ class Row(ContinuousBound):
     """TV <= m + int E rowTV(exact - learned rates at x_t) dt: no Cauchy-Schwarz, no loss (theory 7, ROW).
 
     rowTV of a row of differences is the larger of its positive and negative sums; m is the prior mismatch, 0 in the
-    masked form conditioned on x_1 = all masks; the smaller form is returned.
+    masked form conditioned on x_1 = all masks; the smaller form is returned. For a masked sampler in steps and a
+    time-free model the discretization error is added ("discretization").
 
     Example:
         >>> import ddm_pyro as ddm
@@ -142,6 +194,7 @@ class Row(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/row"
+    splits: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """The smaller form."""
@@ -157,6 +210,7 @@ class GeneralizedPinsker(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/generalized-pinsker"
+    splits: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """The smaller form."""
@@ -172,6 +226,7 @@ class ExitRouting(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/exit-routing"
+    splits: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """The smaller form."""
@@ -208,7 +263,8 @@ class Local(ContinuousBound):
 class PathKL(ContinuousBound):
     """TV <= TV(p_1, prior) + min(sqrt(L_SE / 2), sqrt(1 - exp(-L_SE))): L_SE is the path-space KL (theory 6a).
 
-    No alphabet size, no length, no cubic term, any support, any noise.
+    No alphabet size, no length, no cubic term, any support, any noise. Where states are too many to sum over, the bound
+    on -log p(x_0) less the entropy of the data is estimated instead, prior included, with its upper limit.
 
     Example:
         >>> import ddm_pyro as ddm
@@ -219,6 +275,7 @@ class PathKL(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/path-kl"
+    estimates: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """Mismatch plus the KL's distance."""
@@ -236,6 +293,7 @@ class ConditionedPathKL(ContinuousBound):
     """
 
     name: ClassVar[str] = "core/conditioned-path-kl"
+    estimates: ClassVar[bool] = True
 
     def certify(self, facts: Facts) -> Certificate:
         """The KL's distance."""
@@ -243,6 +301,11 @@ class ConditionedPathKL(ContinuousBound):
             raise NotApplicable(f"{self.name} conditions on x_1 = all masks; {facts.case.process!r} is not masked.")
         loss = facts.conditioned.entropy
         return self._sum(0.0, tv_of_kl(loss), facts.conditioned_stopping, {}, score_entropy=loss)
+
+
+def _can_split(model: Parameterization) -> bool:
+    """A masked predictor that ignores time: rows then depend on the order of revealing alone, whatever the grid."""
+    return model.process.is_masked and model.time_free and model.primary == "x0"
 
 
 def _pinsker(i: Integrals) -> float:

@@ -111,18 +111,32 @@ def facts_of(
     """The facts of a reverse process in continuous time, or of a sampler that draws from it exactly.
 
     Raises:
-        NotApplicable: a sampler in discrete time, of which continuous-time theorems say nothing.
+        NotApplicable: a sampler in discrete time, of which continuous-time theorems say nothing; a large space.
+    """
+    times = continuous_times(model, sampler, steps, times, name)
+    case = Case.of(target, model, times, name)
+    return Facts(case, denoised=sampler is not None and case.stop > 0.0)
+
+
+def continuous_times(
+    model: Parameterization,
+    sampler: Sampler | Sequence[Sampler] | None,
+    steps: int | None,
+    times: Sequence[float] | Tensor | None,
+    name: str,
+) -> Sequence[float] | Tensor | None:
+    """The times between which a sampler runs in continuous time; None from 1 to 0.
+
+    Raises:
+        NotApplicable: a sampler in steps.
     """
     if sampler is None:
-        return Facts(Case.of(target, model, times, name))
-    one = sampler if isinstance(sampler, Sampler) else None
-    if isinstance(one, FirstHitting) and one.refresh == 1 and model.process.is_masked and model.primary == "x0":
-        return Facts(Case.of(target, model, None, name))
-    if isinstance(one, Uniformization):
-        if times is None:
-            times = one.grid(model.process, one.num_steps(model.process, steps))
-        case = Case.of(target, model, times, name)
-        return Facts(case, denoised=case.stop > 0.0)
+        return times
+    if isinstance(sampler, FirstHitting) and sampler.refresh == 1:
+        if model.process.is_masked and model.primary == "x0":
+            return None
+    elif isinstance(sampler, Uniformization):
+        return sampler.grid(model.process, sampler.num_steps(model.process, steps)) if times is None else times
     raise NotApplicable(
         f"{name} is about the reverse process in continuous time, and {sampler!r} takes steps; "
         "core/kernel-kl, core/plan-kl and core/row speak of steps."

@@ -73,8 +73,9 @@ def plan_steps(
 ) -> StepPlan:
     """The fewest steps for which a certificate puts the sampler's law within ``accuracy`` of the data law.
 
-    Masked processes are offered k-unmask with the optimal mask sizes of the information curve (Li and Cai, arXiv
-    2505.21400), even grids and grids of equal information; others even grids and geometric ones with early stopping.
+    Masked processes with a time-free model get k-unmask with the optimal mask sizes of the information curve (Li and
+    Cai, arXiv 2505.21400), other masked ones even grids and grids of equal information; processes without masks even
+    grids and geometric ones with early stopping.
     The number of steps is doubled until the accuracy is reached and then halved back; the certificate returned is that
     of the plan returned, so it holds whether or not errors fall at every step between.
 
@@ -136,7 +137,7 @@ def plan_steps(
     low, high, chosen = 0, 1, best(1)
     while chosen is None or chosen[0].value > accuracy:
         last = chosen
-        if high >= max_steps:
+        if high >= max_steps or (chosen is not None and chosen[1].sizes is not None and max(chosen[1].sizes) == 1):
             raise ValueError(_unreached(accuracy, metric, high, last))
         low, high = high, min(2 * high, max_steps)
         chosen = best(high) or last
@@ -166,9 +167,12 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     process = model.process
     length = process.space.length
-    if process.is_masked and sampler is None and model.time_free and steps <= length:
-        sizes = optimal_sizes(curve, steps) if curve is not None else _even_sizes(length, steps)
+    if process.is_masked and sampler is None and model.time_free:
+        # One position a step leaves nothing to gain from more steps, nor from revealing a random number of them.
+        blocks = min(steps, length)
+        sizes = optimal_sizes(curve, blocks) if curve is not None else _even_sizes(length, blocks)
         yield _Candidate(KUnmask(sizes), sizes=sizes)
+        return
     lead = Ancestral() if sampler is None else sampler
     even = tuple(torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64).tolist())
     yield _Candidate(lead, times=even)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 #: Pages whose code needs an installation of its own, and the tests that give it one.
 ELSEWHERE = {"docs/plugins.md": "tests/plugins/test_example.py"}
 #: Pages that train.
-SLOW = {"docs/tutorials/first-report.md"}
+SLOW = {"docs/tutorials/first-report.md", "docs/tutorials/how-good-is-my-sampler.md"}
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if pages.fences(page)]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
