@@ -1,4 +1,7 @@
-"""The citation page says of each component of the core what its spec says."""
+"""The citation page says of each component of the core what its spec says.
+
+``python tests/docs/test_citing.py`` writes the page's tables anew from the specs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ SPECS = [(kind, id, CORE.get(kind, id)) for kind in KINDS if kind != "commands" 
 
 
 def tables() -> str:
-    """The page's tables, from the specs: paste them into the page when they change."""
+    """The page's tables, from the specs."""
     lines = []
     for kind in KINDS:
         found = [(id, spec) for one, id, spec in SPECS if one == kind]
@@ -30,8 +33,13 @@ def tables() -> str:
     return "\n".join(lines)
 
 
+def rewritten() -> str:
+    """The page with these tables."""
+    return f"{PAGE.read_text().partition('### Rates')[0]}{tables()}"
+
+
 def test_the_page_has_what_the_specs_say() -> None:
-    assert tables() in PAGE.read_text(), f"docs/citing.md needs these tables:\n\n{tables()}"
+    assert PAGE.read_text() == rewritten(), "Components have changed: run python tests/docs/test_citing.py."
 
 
 @pytest.mark.parametrize(("kind", "id", "spec"), SPECS, ids=[f"{kind}-{id}" for kind, id, _ in SPECS])
@@ -57,3 +65,7 @@ def test_years_agree_with_arxiv() -> None:
     assert len(found) > 20
     for work in found:
         assert re.search(r"(20\d\d), arXiv:(\d\d)", work)[1] == "20" + re.search(r"arXiv:(\d\d)", work)[1], work
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rewritten())
