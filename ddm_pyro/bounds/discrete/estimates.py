@@ -21,7 +21,7 @@ from ddm_pyro.parameterizations import X0, Parameterization
 from ddm_pyro.spaces import StateSpace
 
 #: Logits of a batch that are worked on: at a large vocabulary a row's mean is taken over fewer masked positions.
-BATCH_LOGITS = 2**26
+BATCH_LOGITS = 2**25
 #: Entries of an exact posterior of a batch up to which it is computed: a Markov chain takes V times as many steps.
 POSTERIOR_ENTRIES = 2**20
 

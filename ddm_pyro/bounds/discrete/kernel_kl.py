@@ -19,7 +19,7 @@ from ddm_pyro.bounds.discrete.limits import upper_limit
 from ddm_pyro.bounds.discrete.noise import Noise
 from ddm_pyro.bounds.discrete.path_kl import PathDivergence, masked_path_kl
 from ddm_pyro.bounds.discrete.step_estimates import step_estimates
-from ddm_pyro.bounds.discrete.steps import PAIR_STATES, TABLE_STATES, start_gap, step_divergences
+from ddm_pyro.bounds.discrete.steps import PAIR_STATES, TABLE_STATES, NotIndependent, start_gap, step_divergences
 from ddm_pyro.samplers import Ancestral
 from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.samplers.thinning import ThinningSampler
@@ -82,8 +82,13 @@ class KernelKL(Bound):
                 return found.plus(_reveal_times(run, speed), "reveal_times").certificate(self.name)
             entropy = data_entropy(run.target, self.name)
             small = run.space.num_states <= TABLE_STATES and run.is_enumerable
-            if run.space.num_states <= PAIR_STATES or (small and run.sampler is not None):
+            if run.space.num_states <= PAIR_STATES:
                 return self._exact(run)
+            try:
+                if small:
+                    return self._exact(run)
+            except NotIndependent:
+                pass
             return self._estimated(run, entropy, confidence, budget, seed)
 
     def _exact(self, run: Run) -> Certificate:

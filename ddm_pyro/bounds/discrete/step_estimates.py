@@ -14,6 +14,8 @@ from ddm_pyro.bounds.discrete.noise import Noise
 from ddm_pyro.bounds.discrete.steps import unlazy
 from ddm_pyro.distributions import JumpLaw, SequenceLaw
 from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
+from ddm_pyro.samplers import Sampler
+from ddm_pyro.samplers.thinning import ThinningSampler
 from ddm_pyro.sampling.loop import denoise_law
 
 #: Entries of the tables of a batch up to which laws are compared by them rather than at a draw.
@@ -44,18 +46,22 @@ def step_estimates(run: Run, noise: Noise, *, budget: int, seed: int | None) -> 
             last = step >= len(run.grid) - 1
             bridge = run.process.bridge(x0, xt, s, t, validate_args=False)
             here = torch.zeros(BATCH_ROWS, dtype=torch.float64)
-            for rows, is_last in ((~last, False), (last, True)):
-                index = rows.nonzero().squeeze(-1)
-                if len(index):
-                    model = run.model
-                    law = (
-                        denoise_law(model, xt[index], t[index])
-                        if is_last
-                        else sampler.step(model, xt[index], t[index], s[index])
-                    )
-                    here[index] = _gap(run, bridge, law, index)
+            for index in _groups(sampler, step, last):
+                if bool(last[index[0]]):
+                    law: TorchDistribution = denoise_law(run.model, xt[index], t[index])
+                elif isinstance(sampler, ThinningSampler):
+                    law = sampler.step(run.model, xt[index], t[index], s[index])
+                else:
+                    law = sampler.step(run.model, xt[index], t[index[0]], s[index[0]])
+                here[index] = _gap(run, bridge, law, index)
             values.append(here / chance[step])
     return torch.cat(values), noise.start_divergence()
+
+
+def _groups(sampler: Sampler, step: Tensor, last: Tensor) -> list[Tensor]:
+    """Rows whose laws are made together: all, where the sampler is known to take a time a row, else those of a step."""
+    keys = last.long() if isinstance(sampler, ThinningSampler) else step
+    return [(keys == key).nonzero().squeeze(-1) for key in keys.unique()]
 
 
 def _proposal(run: Run, noise: Noise, grid: Tensor) -> Tensor:

@@ -78,10 +78,14 @@ def _composed(run: Run, x: Tensor, t: Tensor, s: Tensor, samplers: Sequence[Samp
     return kernel
 
 
+class NotIndependent(NotApplicable):
+    """The steps' laws are no products over positions, and the space is too large for pairs."""
+
+
 def _tables(run: Run, x: Tensor, t: Tensor, s: Tensor, samplers: Sequence[Sampler] | None) -> Tensor:
     law = denoise_law(run.model, x, t) if samplers is None else unlazy(law_of(samplers[0], run, x, t, s))
     if not isinstance(law, (SequenceLaw, JumpLaw)) or (samplers is not None and len(samplers) > 1):
-        raise NotApplicable(
+        raise NotIndependent(
             f"core/kernel-kl compares steps that are no product over positions pairwise, up to {PAIR_STATES} states; "
             f"this space has {run.space.num_states}."
         )
