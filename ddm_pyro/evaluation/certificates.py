@@ -74,7 +74,7 @@ def compare(estimate: Estimate, metric: Any, space: StateSpace, certified: tuple
     judged = lcb is not None and best["hypotheses"] != "violated" and "violated" not in str(best["hypotheses"])
     return {
         "bound": bound,
-        "bound_id": best["id"],
+        "bound_id": best["source"],
         "bound_terms": best["terms"],
         "hypotheses": best["hypotheses"],
         "bounds": entries,
@@ -99,6 +99,8 @@ def _entry(one: Certified, metric: Any, space: StateSpace) -> dict[str, Any]:
         "terms": _plain(getattr(certificate, "terms", {})),
         "hypotheses": _plain(getattr(certificate, "hypotheses", None)),
         "vacuous": bool(getattr(certificate, "vacuous", False)),
+        # Which certificate it is, of a bound that chooses among several.
+        "source": getattr(certificate, "source", None) or one.identity.id,
         "ucb": _plain(getattr(certificate, "ucb", None)),
         "status": "ok",
         "reason": None,

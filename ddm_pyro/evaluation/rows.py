@@ -47,7 +47,7 @@ ROW_FIELDS: Mapping[str, str] = {
     "confidence": "level of the limits",
     "extra": "further numbers of the estimate",
     "bound": "the smallest certificate, on this metric's scale",
-    "bound_id": "which",
+    "bound_id": "which; of core/best, the certificate that won",
     "bound_terms": "its terms",
     "hypotheses": "its hypotheses",
     "bounds": "every certificate that was asked for",
