@@ -59,6 +59,10 @@ def decompose(
     masks at the first time: it has the same reverse rates and no initialization error at any first time. Block samplers
     are compared with the data law masked to their own block sizes. (arXiv 2605.17232, conditioning and splits by us.)
 
+    Nothing of size states x states is made: functions and laws are carried over the states, the model is asked about
+    all of them at each time the solver looks at (about 200 to 300 times; once for a time-free masked model), a step of
+    a sampler costs states^2 multiplications. Everything is computed in float64 on the CPU.
+
     Args:
         target: the data law: a target, or a ``Tabular``.
         model: the approximate model, on a space that can be listed.

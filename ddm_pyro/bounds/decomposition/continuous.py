@@ -85,7 +85,8 @@ class ScoreAlong:
 
     def accept(self) -> None:
         """Add the step looked at."""
-        assert self._seen is not None
+        if self._seen is None:
+            return
         step, values, by_position = self._seen
         by_state = step.h * torch.tensordot(self.rule.weights, values, 1)
         self.score.by_state += by_state
@@ -124,20 +125,20 @@ def solve(
     rates = Rates(model)
     if rates.free and stop == 0.0 and isinstance(reference, Masked):
         return _filled(rates, reference, g, times, start)
-    osc = max(float(g.max() - g.min()), torch.finfo(torch.float64).tiny)
+    size = max(float(g.abs().max()), torch.finfo(torch.float64).tiny)
     rough = _is_rough(model)
     for tolerance in (ROUGH,) if rough else TOLERANCES:
         found = _integrated(rates, reference, g, times, start, stop, tolerance)
-        gap = reference.law(stop) @ embedded_zero(g, rates.layout, stop) - reference.law(start) @ found.u[-1]
-        if abs(float(gap) - sum(found.score.by_time)) <= AGREEMENT * osc:
+        gap = reference.law(stop) @ _at_stop(g, rates.layout, stop) - reference.law(start) @ found.u[-1]
+        if abs(float(gap) - sum(found.score.by_time)) <= AGREEMENT * size:
             break
     if stop == 0.0 and not rates.layout.masked:
-        _check_limit(rates, model, g, found.u[-1], start, osc)
+        _check_limit(rates, model, g, found.u[-1], start, size)
     return found
 
 
-def embedded_zero(g: Tensor, layout: Layout, stop: float) -> Tensor:
-    """g where the law at ``stop`` lives."""
+def _at_stop(g: Tensor, layout: Layout, stop: float) -> Tensor:
+    """g, 0 where the exact law has nothing at ``stop``."""
     return torch.where(mask_counts(layout.space) > 0, 0.0, g) if layout.masked and stop == 0.0 else g
 
 
@@ -206,15 +207,15 @@ def law(model: Parameterization, prior: Tensor, start: float, stop: float) -> Te
     return filled_law(rates.at(z_of(stop)), p) if masked and stop == 0.0 else p
 
 
-def _check_limit(rates: Rates, model: Parameterization, g: Tensor, u: Tensor, start: float, osc: float) -> None:
+def _check_limit(rates: Rates, model: Parameterization, g: Tensor, u: Tensor, start: float, size: float) -> None:
     """Refuse stop = 0 where E_phat f still depends on where one stops."""
     jumps = rates.at(z_of(0.0))
     drift = jumps.arrivals(g) - jumps.exits * g
-    if float(drift.abs().max()) <= LIMIT * osc:
+    if float(drift.abs().max()) <= LIMIT * size:
         return
     later = z_of(0.0) + math.log(1e3)
     other = integrate(rates.backward, g, later, [z_of(start)], gauss(rates.nodes), TOLERANCES[0])[0]
-    if float((other - u).abs().max()) > LIMIT * osc:
+    if float((other - u).abs().max()) > LIMIT * size:
         raise ValueError(
             "The model's reverse rates grow like 1/t at t = 0 and its law has no limit there; give stop= > 0, where "
             "the identity holds for the data law noised to that time."

@@ -194,3 +194,27 @@ def test_rates_without_a_limit_at_zero_are_refused() -> None:
     # Rates that diverge at states the chain leaves at once do no harm.
     found = ddm.bounds.decompose(sparse, sparse.denoiser(process), torch.arange(9.0))
     assert abs(found.residual) < 1e-8
+
+
+class Slow(ddm.Parameterization):
+    """The exact score times a small constant: masks are revealed late, but rightly."""
+
+    primary = "score"
+
+    def __init__(self, exact, factor):
+        super().__init__(exact.process)
+        self.exact, self.factor = exact, factor
+
+    def log_score(self, x, t):
+        return self.exact.log_score(x, t) + math.log(self.factor)
+
+
+def test_masks_revealed_slowly_are_revealed_in_the_limit() -> None:
+    """At rate 0.1 lambda a mask survives to t with probability t^0.1; the limit t -> 0 still is the data law."""
+    target = ddm.targets.RandomTabular(num_states=2, length=2, seed=6, zeros=0.25)
+    process = ddm.ForwardProcess(ddm.rates.Masked(2), ddm.schedules.Linear(), length=2)
+    model = Slow(target.denoiser(process), 0.1)
+    found = ddm.bounds.decompose(target, model, torch.tensor([1.0, -2.0, 0.5, 3.0]))
+    assert abs(found.total) < 1e-9
+    assert abs(found.residual) < 1e-9
+    assert abs(ddm.bounds.decompose(target, model, ddm.create("metrics", "core/tv")).total) < 1e-9
