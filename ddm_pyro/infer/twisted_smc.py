@@ -70,7 +70,7 @@ class TwistedSMC:
         tempering: float | Callable[[float], float] | None = None,
         resample_below: float = 0.5,
         twist: TwistName = "auto",
-        candidates: int = 4,
+        candidates: int = 16,
         known: Mapping[str, Tensor] | None = None,
     ) -> None:
         if isinstance(num_particles, bool) or num_particles != int(num_particles) or num_particles < 1:

@@ -87,7 +87,7 @@ class Candidates(Twist):
     problem: Problem
     latents: Mapping[str, Tensor]
     known: Mapping[str, Tensor]
-    draws: int = 4
+    draws: int = 16
     defensive: float = 0.05
     caution: float = 0.3
 
@@ -126,19 +126,24 @@ class Candidates(Twist):
         group = self._group_of_row(track)[free // length]
         tokens = torch.arange(vocab, device=track.x.device)
         sizes = track.process.space.sizes_on.on(track.x.device)
+        each = max(1, CHUNK_ROWS // max(1, self.draws * track.rows))
+        base = self._base.logsumexp(0).nan_to_num(neginf=0.0)
         for turn in _turns(free, group, track, self._base[0].numel()):
             at = free[turn]
-            flat = self._x[name].flatten(1, -2)  # (M, rows, L)
-            tried = flat.unsqueeze(0).repeat(vocab, 1, 1, 1).flatten(-2)
             # A token past a position's alphabet is never drawn; any other stands in for it.
             value = torch.minimum(tokens.unsqueeze(-1), sizes[at % length] - 1)
-            tried[..., at] = value.unsqueeze(1).expand(vocab, self.draws, -1)
-            tried = tried.reshape(vocab * self.draws, *track.x.shape)
-            others = {n: x.repeat(vocab, *(1,) * (x.dim() - 1)) for n, x in self._x.items()}
-            scores = self._score({**others, name: tried}).unflatten(0, (vocab, self.draws))
-            gain = scores.logsumexp(1) - self._base.logsumexp(0).nan_to_num(neginf=0.0)
-            out[at] = out[at] + gain.flatten(1)[:, group[turn]].T
+            scores = torch.cat([self._try(name, track, at, value[low : low + each]) for low in range(0, vocab, each)])
+            out[at] = out[at] + (scores - base).flatten(1)[:, group[turn]].T
         return out.reshape(track.log_p.shape)
+
+    def _try(self, name: str, track: Track, at: Tensor, value: Tensor) -> Tensor:
+        """log-sum of the likelihood over completions with the tokens ``at`` set to ``value`` (T, K), (T, P, g...)."""
+        count = len(value)
+        tried = self._x[name].flatten(1).unsqueeze(0).repeat(count, 1, 1)  # (T, M, rows * L)
+        tried[..., at] = value.unsqueeze(1).expand(count, self.draws, -1)
+        tried = tried.reshape(count * self.draws, *track.x.shape)
+        others = {n: x.repeat(count, *(1,) * (x.dim() - 1)) for n, x in self._x.items() if n != name}
+        return self._score({**others, name: tried}).unflatten(0, (count, self.draws)).logsumexp(1)
 
     def _group_of_row(self, track: Track) -> Tensor:
         shape = self._base.shape[1:]

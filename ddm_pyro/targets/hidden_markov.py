@@ -111,6 +111,20 @@ class HiddenMarkov(Target):
         tokens = torch.einsum("blk,lkv->blv", others, emissions).log() + evidence
         return normalize(tokens, self.space).reshape(*shape, *evidence.shape[1:])
 
+    def log_evidence(self, log_likelihood: Tensor) -> Tensor:
+        """log sum_x P(x) prod_l exp(log_likelihood[l, x_l]), (..., L, V) -> (...,): a likelihood that is a product.
+
+        Example:
+            >>> coin = HiddenMarkov([1.0], [[1.0]], [[0.5, 0.5]], length=3)
+            >>> seen = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.5, 0.5]]).log()       # the first token, and no more
+            >>> round(coin.log_evidence(seen).exp().item(), 6)
+            0.25
+        """
+        rows, shape = self._evidence(log_likelihood)
+        weights, peak = peaked(rows)
+        local = torch.einsum("blv,lkv->blk", weights, self._emissions.to(rows.device)).log()
+        return (self._hidden(self._local(local))[1] + peak.sum((-1, -2))).reshape(shape)
+
     def states(self, x: Tensor) -> Tensor:
         """P(z_l = k | x), (..., L) -> (..., L, K) float64; the mask id V stands for a token not seen.
 

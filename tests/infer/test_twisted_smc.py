@@ -41,7 +41,9 @@ def test_evidence_of_a_product_likelihood_is_unbiased(name, twist):
     torch.manual_seed(1)
     law = worlds.law(name)
     evidence = law.pmf @ worlds.noisy_log_likelihood(law.atoms, Y, OBSERVED).exp()
-    posterior = TwistedSMC(worlds.noisy(worlds.prior(name)), 8, twist=twist).run(copies(Y), copies(OBSERVED))
+    posterior = TwistedSMC(worlds.noisy(worlds.prior(name)), 8, twist=twist, candidates=4).run(
+        copies(Y), copies(OBSERVED)
+    )
     assert_unbiased(posterior, evidence)
 
 
@@ -53,7 +55,7 @@ def test_evidence_of_any_likelihood_is_unbiased(name, options):
     torch.manual_seed(2)
     law = worlds.law(name)
     evidence = law.pmf @ worlds.summed_log_likelihood(law.atoms, TOTAL).exp()
-    posterior = TwistedSMC(worlds.summed(worlds.prior(name)), 12, **options).run(copies(TOTAL))
+    posterior = TwistedSMC(worlds.summed(worlds.prior(name)), 12, candidates=4, **options).run(copies(TOTAL))
     assert posterior.diagnostics.twist == "candidates"
     assert_unbiased(posterior, evidence)
 
