@@ -41,7 +41,8 @@ class KernelKL(Bound):
     Exact where all states can be summed, and for the exact model of a target with an information curve under a masked
     sampler at any size; else estimated with ``budget`` network batches, ``value`` being the upper limit. ``terms`` in
     nats: "discretization", "score", "reveal_times" or "steps" and "start"; "prior_mismatch" on the scale of TV. A
-    sampler of fixed blocks is compared along its own order (``core/plan-kl``).
+    sampler of fixed blocks is compared along its own order (``core/plan-kl``). ``core/gillespie``, whose steps have no
+    density, is compared on tiny spaces only.
 
     Example:
         >>> import ddm_pyro as ddm

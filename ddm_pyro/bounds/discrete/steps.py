@@ -14,13 +14,15 @@ from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.noise import Noise
 from ddm_pyro.distributions import JumpLaw, LazyLaw, SequenceLaw
 from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
-from ddm_pyro.samplers import Ancestral, Sampler
+from ddm_pyro.samplers import Ancestral, Gillespie, Sampler
 from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling.loop import denoise_law
 from ddm_pyro.spaces import StateSpace
 
 #: States up to which kernels are compared pair by pair.
 PAIR_STATES = 2**9
+#: States up to which the law of a step without a density is carried state by state instead.
+PUSH_STATES = 2**7
 #: States up to which they are compared position by position; the steps' laws must then be independent a position.
 TABLE_STATES = 2**16
 #: Relative rounding of the entropies of which total correlations are differences.
@@ -71,11 +73,18 @@ def _composed(run: Run, x: Tensor, t: Tensor, s: Tensor, samplers: Sequence[Samp
     """Kernel from the states ``x`` to all states, (n, N), of the samplers in turn or of the final denoising."""
     if samplers is None:
         return dense(denoise_law(run.model, x, t), run.space, len(x))
-    kernel = dense(law_of(samplers[0], run, x, t, s), run.space, len(x))
+    kernel = _rows(samplers[0], run, x, t, s)
     for one in samplers[1:]:
-        every = run.space.enumerate()
-        kernel = kernel @ dense(law_of(one, run, every, t, s), run.space, len(every))
+        kernel = kernel @ _rows(one, run, run.space.enumerate(), t, s)
     return kernel
+
+
+def _rows(sampler: Sampler, run: Run, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """The kernel of one sampler from the states ``x``, (n, N); pushed state by state where it has no density."""
+    if isinstance(sampler, Gillespie) and run.space.num_states <= PUSH_STATES:
+        points = torch.eye(run.space.num_states, dtype=torch.float64)[run.space.index(x)]
+        return torch.stack([sampler.push(run.model, point, t, s) for point in points])
+    return dense(law_of(sampler, run, x, t, s), run.space, len(x))
 
 
 class NotIndependent(NotApplicable):

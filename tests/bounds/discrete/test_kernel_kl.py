@@ -203,11 +203,28 @@ def test_a_sampler_that_knows_densities_alone(rate, monkeypatch):
     assert abs(drawn.terms["kl"] - whole) < 4.3 * drawn.terms["stderr"]
 
 
+@pytest.mark.parametrize("rate", [Masked(2), Uniform(2)], ids=str)
+def test_rates_frozen_in_time(rate):
+    target = ddm.targets.Tabular(torch.from_numpy(oracles.hash_pmf(2, 3)))
+    process = ddm.ForwardProcess(rate, Constant(total=2.0), length=3)
+    model = Tilted(target.denoiser(process), 0.1)
+    values = []
+    for count in (4, 16):
+        times = np.linspace(1.0, 0.05, count + 1).tolist()
+        found = KernelKL()(target=target, model=model, sampler=Gillespie(), times=times)
+        law = ddm.push(Gillespie(), model, times=times)
+        tv = 0.5 * float((law.pmf - target.pmf).abs().sum())
+        assert tv <= found.value
+        values.append(found.terms["kl"])
+    assert values[1] < values[0] < 1.0
+
+
 @pytest.mark.parametrize("sampler", [Gillespie(), Uniformization()], ids=str)
 def test_steps_without_a_density_are_refused(sampler, monkeypatch):
     target = ddm.targets.Tabular(torch.from_numpy(oracles.hash_pmf(2, 2)))
     process = ddm.ForwardProcess(Uniform(2), Constant(total=3.0), length=2)
     given = {"target": target, "model": target.denoiser(process), "sampler": sampler, "times": [1.0, 0.5, 0.1]}
+    monkeypatch.setattr(steps, "PUSH_STATES", 0)
     with pytest.raises(NotApplicable, match="density"):
         KernelKL()(**given)
     for module in (kernel_kl, steps):
