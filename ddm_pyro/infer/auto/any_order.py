@@ -83,11 +83,11 @@ class AnyOrder(Family):
         """Logits of each token given those before it in the order, (n, L, V) by position."""
         direct = getattr(self.network, "prefix_logits", None)
         if callable(direct):
-            return self.inside(direct(order, x))
+            return self.inside(direct(order, x)).contiguous()
         length = self.space.length
         rank = order.argsort(-1)
         hidden = rank.unsqueeze(-1) <= rank.unsqueeze(-2)
         # Row l has masks at l and at everything that comes after it.
         noised = torch.where(hidden, self.space.vocab_size, x.unsqueeze(-2))
         logits = self.logits(noised, hidden.sum(-1).double() / length)
-        return logits.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)
+        return logits.diagonal(dim1=-3, dim2=-2).transpose(-1, -2).contiguous()

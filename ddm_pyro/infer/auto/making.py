@@ -46,7 +46,8 @@ def make_family(
                 f"network={network!r} must be an nn.Module (x, t) -> (..., L, V) or a function that makes one."
             )
         network = network(space)
-    network = network.to(device) if device is not None else network
+    if device is not None and any(parameter.device != device for parameter in network.parameters()):
+        network = network.to(device)
     if family == "masked":
         return AnyOrder(space, network)
     return UniformChain(space, network, steps or min(max(2 * space.length, LEAST_STEPS), MOST_STEPS))
