@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -12,7 +15,7 @@ import torch
 from scipy import stats
 
 import ddm_pyro as ddm
-from ddm_pyro.infer import DiffusionPrior, TwistedSMC, diffusion_sample
+from ddm_pyro.infer import DiffusionPrior, SplitGibbs, TwistedSMC, diffusion_sample
 from ddm_pyro.targets.programs import NotBroadcast
 
 Z = stats.norm.isf(1e-5)
@@ -285,3 +288,44 @@ def test_refused_programs(model, message):
     with pyro.validation_enabled(False), pytest.raises(ValueError, match=message) as error:
         TwistedSMC(model, 5).run()
     assert isinstance(error.value, NotBroadcast) == (model is no_broadcast)
+
+
+def test_the_program_of_the_design(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(9)
+    sizes = (2, 3, 2)
+    forward = ddm.ForwardProcess([ddm.rates.Masked(size) for size in sizes], ddm.schedules.Linear())
+    ddm.save("survey.ckpt", ddm.MaskPredictor(ddm.networks.MLP.for_process(forward, width=8), forward))
+    noise = torch.full((3, 3), 0.1) + 0.7 * torch.eye(3)
+    y, observed = torch.zeros(4, 3, dtype=torch.long), torch.rand(4, 3) < 0.5
+
+    prior = ddm.load("survey.ckpt")
+
+    def model(y, observed):
+        with pyro.plate("people", len(y)):
+            x = ddm.diffusion_sample("x", prior)
+            pyro.sample("y", dist.Categorical(noise[x]).mask(observed).to_event(1), obs=y)
+
+    posterior = ddm.infer.TwistedSMC(model, num_particles=256).run(y, observed)
+    assert posterior.samples["x"].shape == (256, 4, 3)
+    assert posterior.log_weights.shape == (256, 4)
+    assert posterior.log_evidence.shape == posterior.ess.shape == (4,)
+    law = ddm.push(ddm.samplers.FirstHitting(), prior)
+    scores = torch.where(observed, noise.log()[law.atoms.unsqueeze(1), y], 0.0).sum(-1).double()
+    exact = law.pmf @ scores.exp()
+    torch.testing.assert_close(posterior.log_evidence, exact.log(), atol=0.3, rtol=0)
+
+
+def test_draws_go_on_to_arviz(monkeypatch):
+    arviz = types.ModuleType("arviz")
+    arviz.from_dict = lambda posterior: posterior
+    monkeypatch.setitem(sys.modules, "arviz", arviz)
+
+    def model():
+        diffusion_sample("x", PRIOR)
+
+    draws = TwistedSMC(model, 6).run().to_arviz()
+    assert draws["x"].shape == (1, 6, 3)
+    assert isinstance(draws["x"], np.ndarray)
+    chains = SplitGibbs(model, 0.5, num_chains=2).run(sweeps=3).to_arviz()
+    assert chains["x"].shape == (2, 3, 3)
