@@ -12,7 +12,7 @@ from ddm_pyro.distributions import TokenLaw
 from ddm_pyro.infer.densities import Density, Estimated, Fixed
 from ddm_pyro.infer.exact import Exact
 from ddm_pyro.infer.memory import Making, recall, remember
-from ddm_pyro.infer.plans import MAX_SEQUENCES, checked_plan, left_to_right
+from ddm_pyro.infer.plans import MAX_SEQUENCES, PlanLaw, checked_plan, left_to_right, require_plan
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.routes import Route
 from ddm_pyro.infer.rows import check_rows, conditioned_rows
@@ -106,6 +106,16 @@ class DiffusionPrior(TokenLaw):
             return Fixed(left_to_right(self.reverse) if plan is None else checked_plan(self.reverse, plan))
         Route.of(self.reverse)
         return Estimated(num_samples, mean_log=self.density == "bound")
+
+    @property
+    def plan_law(self) -> PlanLaw:
+        """The law of the site ``{name}_plan`` of ``diffusion_sample``, event (L,), for guides that draw it as well.
+
+        Raises:
+            ValueError: a reverse process without plans.
+        """
+        require_plan(self.reverse)
+        return PlanLaw(self.reverse, self.batch_shape)
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: Sequence[int]) -> tuple[torch.Size, torch.Size]:

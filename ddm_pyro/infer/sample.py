@@ -6,14 +6,18 @@ from torch import Tensor
 
 from ddm_pyro.infer.chain import Chain
 from ddm_pyro.infer.listed import emit
-from ddm_pyro.infer.plans import PlanLaw, Unmasking
+from ddm_pyro.infer.plans import Unmasking
 from ddm_pyro.infer.prior import DiffusionPrior
 from ddm_pyro.infer.sites import PLAN, PRIOR, STATE
+from ddm_pyro.infer.stack import warn_of_unguided
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.samplers import Ancestral, FirstHitting
 
 #: Steps of the chain when a Parameterization of a process without masks is given as the prior.
 DEFAULT_STEPS = 16
+#: What to do about a guide without the sites behind the tokens.
+PLAN_REMEDY = "Let the guide draw the plan too, from DiffusionPrior.plan_law, or sum it out with TraceEnum_ELBO."
+CHAIN_REMEDY = "Use ReverseGuide(sampler, model, program, site=...), which draws them."
 
 
 def diffusion_sample(name: str, prior: DiffusionPrior | Parameterization, obs: Tensor | None = None) -> Tensor:
@@ -48,14 +52,18 @@ def diffusion_sample(name: str, prior: DiffusionPrior | Parameterization, obs: T
     prior = as_prior(prior)
     reverse, infer = prior.reverse, {PRIOR: prior}
     if reverse.planned:
-        plan = emit(f"{name}_plan", PlanLaw(reverse, prior.batch_shape), {PLAN: name})
+        plan = emit(f"{name}_plan", prior.plan_law, {PLAN: name})
+        if obs is None:
+            warn_of_unguided(name, [f"{name}_plan", f"{name}_plan_index"], PLAN_REMEDY)
         return emit(name, Unmasking(reverse, plan), infer, obs)
     chain = Chain.of(reverse)
-    last = chain.kernels
-    x = emit(f"{name}@{last}", chain.start().expand(prior.batch_shape), {STATE: name})
-    for k in range(last - 1):
-        x = emit(f"{name}@{last - 1 - k}", chain.step(x, k), {STATE: name})
-    return emit(name, chain.step(x, last - 1), infer, obs)
+    states = [f"{name}@{k}" for k in range(chain.kernels, 0, -1)]
+    x = emit(states[0], chain.start().expand(prior.batch_shape), {STATE: name})
+    for k, state in enumerate(states[1:]):
+        x = emit(state, chain.step(x, k), {STATE: name})
+    if obs is None:
+        warn_of_unguided(name, [*states, *(f"{state}_index" for state in states)], CHAIN_REMEDY)
+    return emit(name, chain.step(x, chain.kernels - 1), infer, obs)
 
 
 def as_prior(prior: DiffusionPrior | Parameterization) -> DiffusionPrior:

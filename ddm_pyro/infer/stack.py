@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from pyro.poutine.block_messenger import BlockMessenger
@@ -59,6 +60,23 @@ def wants_scalars(name: str) -> bool:
     traces = [getattr(frame, kind, None) for frame in frames for kind in ("trace", "enum_trace")]
     names = {site for trace in traces if trace is not None for site in trace}
     return f"{name}_index" in names or (_model_is_enumerated(frames) and name not in names)
+
+
+def warn_of_unguided(name: str, hidden: list[str], remedy: str) -> None:
+    """Warn when a guide draws the site ``name`` but not the sites behind it, so that weights would be wrong."""
+    frames = list(_PYRO_STACK)
+    replays = [frame.trace for frame in frames if isinstance(frame, ReplayMessenger) and frame.trace is not None]
+    drawn = {site for trace in replays for site in trace}
+    # SMCFilter, which blocks, weighs the guide's sites alone; what is enumerated is summed out.
+    apart = _model_is_enumerated(frames) or any(isinstance(frame, BlockMessenger) for frame in frames)
+    if name not in drawn or drawn.intersection(hidden) or apart:
+        return
+    missing = ", ".join(repr(site) for site in hidden if not site.endswith("_index"))
+    warnings.warn(
+        f"The guide draws {name!r} but not {missing}, which the model then draws from the prior and scores without a "
+        f"partner: weights and bounds are wrong. {remedy}",
+        stacklevel=4,
+    )
 
 
 def _model_is_enumerated(frames: list[Messenger]) -> bool:

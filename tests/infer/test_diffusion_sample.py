@@ -257,7 +257,7 @@ def test_engines_agree_with_the_exact_bound(elbo) -> None:
     # The guide draws x by itself and the plan from its prior: E_q[log p(x, plan, y) - log q(x) p(plan)] by enumeration.
     prior = make("first-hitting")
     logits = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    plans = ddm.infer.plans.PlanLaw(prior.reverse)
+    plans = prior.plan_law
 
     def guide(y):
         pyro.param("shift", torch.zeros(()))
@@ -322,6 +322,34 @@ def test_svi_trains_the_prior(world, dtype, local) -> None:
         pyro.settings.set(module_local_params=before)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     assert any((a - b).abs().max() > 0.5 for a, b in zip(frozen, network.parameters(), strict=True))
+
+
+def test_a_guide_of_the_tokens_alone() -> None:
+    # The order is summed out where Pyro enumerates; elsewhere its absence is said aloud.
+    prior = make("first-hitting")
+    logits = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def guide(y):
+        with pyro.plate("rows", len(y)):
+            pyro.sample("x", dist.Categorical(logits=logits).to_event(1))
+
+    elbo = TraceEnum_ELBO(num_particles=4000, vectorize_particles=True, max_plate_nesting=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found vars in model but not guide")
+        value = -elbo.loss(config_enumerate(program(prior)), guide, Y)
+    states = prior.space.enumerate()
+    log_q = dist.Categorical(logits=logits).to_event(1).log_prob(states.unsqueeze(1))
+    joint = posterior(prior, None, Y)[0].T.detach()
+    assert value == pytest.approx((log_q.exp() * (joint - log_q)).sum().item(), abs=0.25)
+    unmatched = pytest.warns(UserWarning, match="Found vars in model but not guide")  # Pyro's own
+    with unmatched, pytest.warns(UserWarning, match=r"The guide draws 'x' but not 'x_plan'.*DiffusionPrior.plan_law"):
+        importance(program(prior), guide, Y, 10)
+    chain = make("uniform, ancestral")
+    unmatched = pytest.warns(UserWarning, match="Found vars in model but not guide")
+    with unmatched, pytest.warns(UserWarning, match=r"but not 'x@3', 'x@2', 'x@1'.*ReverseGuide"):
+        importance(program(chain), guide, Y, 10)
+    with pytest.raises(ValueError, match="no plan"):
+        chain.plan_law  # noqa: B018
 
 
 def test_a_prior_that_is_not_registered_stays_as_it_is() -> None:
