@@ -8,6 +8,7 @@ from torch import Tensor
 from ddm_pyro import random
 from ddm_pyro.distributions import SequenceLaw
 from ddm_pyro.processes import Process
+from ddm_pyro.training.times import BELOW_ONE
 
 
 def draw_noise(process: Process, x0: Tensor, t: Tensor, noise: str) -> Tensor:
@@ -41,4 +42,4 @@ def even_uniforms(shape: torch.Size | tuple[int, ...], device: torch.device) -> 
     """
     order, inside = random.uniform(shape, device), random.uniform(shape, device)
     ranks = order.argsort(0).argsort(0)
-    return (ranks + inside) / shape[0]
+    return ((ranks + inside) / shape[0]).clamp(max=BELOW_ONE)
