@@ -24,6 +24,7 @@ from pyro.infer import (
     infer_discrete,
 )
 from pyro.infer.importance import vectorized_importance_weights
+from pyro.infer.mcmc.util import initialize_model
 
 import ddm_pyro as ddm
 from ddm_pyro import samplers
@@ -424,6 +425,26 @@ def test_marginals_and_posterior_draws_of_enumerated_sites() -> None:
     assert drawn.shape == (2, 3)
     most_likely = infer_discrete(config_enumerate(program(prior)), first_available_dim=-2, temperature=0)(Y)
     assert most_likely.shape == (2, 3)
+
+
+@pytest.mark.parametrize("route", [diffusion_sample, direct])
+def test_nuts_sees_the_sum_over_a_small_prior(route) -> None:
+    prior = make("first-hitting", "exact")
+    scales = dist.LogNormal(torch.zeros((), dtype=torch.float64), 0.3)
+
+    def run(y):
+        scale = pyro.sample("scale", scales)
+        with pyro.plate("rows", len(y)):
+            x = route("x", prior)
+            pyro.sample("y", dist.Normal(x.double(), scale).to_event(1), obs=y)
+
+    _, potential, _, _ = initialize_model(run, model_args=(Y,), max_plate_nesting=1)
+    states = prior.space.enumerate()
+    for u in (torch.tensor(0.2, dtype=torch.float64), torch.tensor(-0.4, dtype=torch.float64)):
+        noise = dist.Normal(states.unsqueeze(1).double(), u.exp()).log_prob(Y).sum(-1)
+        log_evidence = torch.logsumexp(prior.log_prob(states).unsqueeze(-1) + noise, 0).sum()
+        expected = -(log_evidence + scales.log_prob(u.exp()) + u)
+        torch.testing.assert_close(potential({"scale": u}), expected)
 
 
 def test_honest_monte_carlo_beside_enumeration_passes() -> None:
