@@ -326,7 +326,7 @@ def test_cells_that_may_have_been_meant_otherwise_are_told(write, cells, says):
         "x\na\nb\na1\nb2\n",
         "x\n2024-01-01\n2024-01-02\n",
         "x\n12 a\n13 b\n1\n",
-        "x\nA\nC\nG\n",
+        "x\na\nb\n50%\nc\n",
     ],
 )
 def test_other_columns_are_read_without_a_word(write, text):
