@@ -43,6 +43,13 @@ class AsScore(ddm.Parameterization):
         return self.inner.log_score(x, t)
 
 
+class AsRates(AsScore):
+    """The same, with the x0-posterior known as well: what is left at time 0 can be drawn."""
+
+    def x0_log_probs(self, x, t, *, at=None):
+        return self.inner.x0_log_probs(x, t, at=at)
+
+
 def masked(length=LENGTH, vocab=VOCAB, schedule=None):
     return ddm.ForwardProcess(rates.Masked(vocab), schedule or schedules.Linear(), length=length)
 
@@ -93,6 +100,11 @@ CHAINS = {
     "masked, by score": lambda: (
         samplers.Ancestral(),
         AsScore(target(2).denoiser(masked(2, schedule=schedules.LogLinear(0.1)))),
+        2,
+    ),
+    "masked, by rates": lambda: (
+        samplers.TauLeaping(),
+        AsRates(target(2).denoiser(masked(2, schedule=schedules.LogLinear(0.1)))),
         2,
     ),
 }

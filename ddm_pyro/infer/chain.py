@@ -58,7 +58,9 @@ class Chain:
         if k == self.kernels:
             return torch.zeros_like(times[0])
         # State N before a final denoising may sit at time 0 and still hold noise: the forward kernel must reach it.
-        return times[k - 1] / 2 if k == len(times) - 1 and self.reverse.denoise else times[k]
+        if k == len(times) - 1 and self.reverse.denoise:
+            return torch.where(times[k] > 0, times[k], times[k - 1] / 2)
+        return times[k]
 
 
 class StepLaw(TokenLaw):

@@ -83,6 +83,21 @@ def test_pseudo_density_is_unbiased(world) -> None:
     assert (error <= 5.0 * estimates.std(0) / math.sqrt(2000) + 1e-12).all()
 
 
+@pytest.mark.parametrize("forward", [masked(), uniform()], ids=["masked", "uniform"])
+def test_grids_that_end_above_zero(forward) -> None:
+    network, times = model(forward), (1.0, 0.6, 0.2)
+    exact = DiffusionPrior(samplers.Ancestral(), network, "exact", times=times)
+    states = exact.space.enumerate()
+    truth = exact.log_prob(states).exp().detach()
+    torch.testing.assert_close(truth, ddm.push(samplers.Ancestral(), network, times=times).pmf)
+    prior = DiffusionPrior(samplers.Ancestral(), network, "pseudo", times=times, num_samples=2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        estimates = prior.expand((2000, 1)).log_prob(states.expand(2000, -1, -1)).exp()
+    assert ((estimates.mean(0) - truth).abs() <= 5.0 * estimates.std(0) / math.sqrt(2000) + 1e-12).all()
+    assert prior.steps == 2
+
+
 @pytest.mark.parametrize("world", ["first-hitting, two at a time", "ancestral", "uniform, ancestral"])
 def test_a_draw_knows_its_own_density_without_bias(world) -> None:
     # E over x ~ p of 1 / estimate(x) is the number of states: the plan that drew x is among those averaged.

@@ -256,6 +256,21 @@ def test_the_kernels_are_named_and_marked() -> None:
     assert trace.nodes["x@3"]["value"].tolist() == [2, 2]
 
 
+def test_the_kernels_make_the_marginals_of_the_process() -> None:
+    forward = ddm.ForwardProcess(rates.Dense([[-1.0, 1.0], [3.0, -3.0]]), schedules.Constant(0.7), length=2)
+    program = noised(plain, "x", forward, [0.2, 0.5, 1.0])
+    states = forward.space.enumerate()
+    first, second, third = states.reshape(4, 1, 1, 2), states.reshape(4, 1, 2), states
+    start = torch.tensor([0, 1])
+    values = {"x": start, "x@1": first, "x@2": second, "x@3": third}
+    trace = poutine.trace(poutine.condition(program, data=values)).get_trace()
+    trace.compute_log_prob()
+    joint = sum(trace.nodes[f"x@{k}"]["log_prob"] for k in (1, 2, 3)).exp()
+    for axis, time in enumerate((0.2, 0.5, 1.0)):
+        rest = [other for other in range(3) if other != axis]
+        torch.testing.assert_close(joint.sum(rest), forward.marginal(start, time).log_prob(states).exp())
+
+
 def test_the_model_behind_keeps_its_parameters() -> None:
     class Program(pyro.nn.PyroModule):
         def __init__(self):
