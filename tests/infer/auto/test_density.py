@@ -24,7 +24,7 @@ CHAIN = ddm.targets.PottsChain(num_states=3, length=4, coupling=0.8)
 
 @pytest.mark.parametrize("objective", ["rloo", "rws", "wdce"])
 @pytest.mark.parametrize("family", ["masked", "uniform"])
-@pytest.mark.parametrize("target", [GRID, CHAIN], ids=repr)
+@pytest.mark.parametrize("target", [GRID, pytest.param(CHAIN, marks=pytest.mark.slow)], ids=["grid", "chain"])
 def test_log_z_and_ess(target, family, objective):
     sampler = fit_density(
         lambda x: target.log_prob(x) + 3.0,
@@ -32,16 +32,16 @@ def test_log_z_and_ess(target, family, objective):
         network=small,
         objective=objective,
         family=family,
-        chain_steps=12 if family == "uniform" else None,
-        steps=120,
+        chain_steps=8 if family == "uniform" else None,
+        steps=80,
         num_particles=64,
         lr=0.01,
         seed=0,
     )
     draws = sampler.weigh(3000, seed=1)
     assert abs(draws.log_evidence - 3.0) < 4.5 * draws.stderr + 1e-6
-    assert draws.ess_fraction > 0.6
-    assert len(sampler.losses) == 120
+    assert draws.ess_fraction > (0.5 if family == "masked" else 0.25)
+    assert len(sampler.losses) == 80
     assert sampler.losses[-1] < sampler.losses[0] + 0.3
 
 
@@ -63,6 +63,7 @@ def test_the_denoiser_is_the_sampler():
     assert 0.5 * (found - law.pmf).abs().sum() < 3 * (law.pmf / 8000).sqrt().sum()
 
 
+@pytest.mark.slow
 def test_the_uniform_familys_denoiser_runs():
     space = StateSpace((2, 3), 2)
     table = torch.tensor([0.5, 0.1, 0.1, 0.05, 0.05, 0.2], dtype=torch.float64).log()
@@ -83,6 +84,7 @@ def test_seeds_fix_everything_and_leave_the_generator_alone():
     assert torch.equal(runs[0].sample(40, seed=1), runs[0].sample(300, seed=1)[:40])
 
 
+@pytest.mark.slow
 def test_annealing_keeps_both_modes():
     """Two far modes and little between them: 64 particles without annealing keep the first that they meet."""
     grid = ddm.targets.IsingGrid(3, 3, beta=0.9)
