@@ -58,7 +58,7 @@ def _one(run: Run, noise: Noise, t: Tensor, s: Tensor, samplers: Sequence[Sample
     x = space.unindex(support)
     if space.num_states <= PAIR_STATES:
         kernel = _composed(run, x, t, s, samplers)
-        exact = _reverse(noise.kernels(s, t), late[support], early, support)
+        exact = reverse_kernel(noise.kernels(s, t), late[support], early, support)
         parts = divergence(log_or_minus_infinity(exact), log_or_minus_infinity(kernel)).sum(-1)
         return float((late[support] * parts).sum())
     tables = _tables(run, x, t, s, samplers)
@@ -129,7 +129,7 @@ def dense(law: TorchDistribution, space: StateSpace, rows: int) -> Tensor:
     return out
 
 
-def _reverse(kernels: list[Tensor], late: Tensor, early: Tensor, support: Tensor) -> Tensor:
+def reverse_kernel(kernels: list[Tensor], late: Tensor, early: Tensor, support: Tensor) -> Tensor:
     """P(X_s = y | X_t = x) = p_s(y) P(x | y) / p_t(x), x over the support: (n, N)."""
     forward = torch.ones(1, 1, dtype=torch.float64)
     for kernel in kernels:

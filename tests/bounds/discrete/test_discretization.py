@@ -14,10 +14,10 @@ from discrete_worlds import Mixed, Tilted
 from scipy.stats import norm
 
 import ddm_pyro as ddm
-from ddm_pyro.bounds import Discretization, NotApplicable
+from ddm_pyro.bounds import Discretization
 from ddm_pyro.bounds.discrete import discretization, discretization_error
 from ddm_pyro.parameterizations.counted import Counted
-from ddm_pyro.rates import Masked, Uniform
+from ddm_pyro.rates import Masked
 from ddm_pyro.samplers import Ancestral, Euler, FirstHitting, KUnmask, TauLeaping
 from ddm_pyro.schedules import Constant, Linear
 
@@ -136,9 +136,3 @@ def test_steps_make_it_small_and_blocks_of_one_make_it_zero():
     errors = [discretization_error(TARGET, model, Ancestral(), steps=steps)[0] for steps in (2, 8, 32)]
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
     assert discretization_error(TARGET, model, FirstHitting()) == (0.0, 0.0)
-
-
-def test_refusals():
-    uniform = ddm.ForwardProcess([Uniform(size) for size in PMF.shape], Constant(total=2.0))
-    with pytest.raises(NotApplicable, match="core/kernel-kl"):
-        Discretization()(target=TARGET, model=TARGET.denoiser(uniform), sampler=Ancestral(), steps=3)
