@@ -40,13 +40,13 @@ def test_corrected_chains_have_the_posterior_as_their_law():
 
 def test_uncorrected_chains_have_the_split_law():
     torch.manual_seed(2)
-    process, level = worlds.uniform(), 0.4
+    process, level = worlds.uniform(), 0.2
     law = worlds.TARGET.tabular()
     atoms = law.atoms
     kernel = process.marginal(atoms.unsqueeze(1), level).log_prob(atoms.unsqueeze(0)).exp()  # q(z | x), (x, z)
     split = kernel @ worlds.noisy_log_likelihood(atoms, Y, OBSERVED).exp()
     exact = posterior(law.pmf.unsqueeze(-1) * split, atoms)
-    model = worlds.noisy(exact_prior(process, steps=60))
+    model = worlds.noisy(exact_prior(process, steps=100))
     draws = SplitGibbs(model, level, num_chains=300, correct=False).run(Y, OBSERVED, sweeps=30, burn_in=10)
     assert draws.acceptance.tolist() == [1.0, 1.0]
     torch.testing.assert_close(draws.probabilities("x", 3), exact, atol=0.06, rtol=0)

@@ -69,3 +69,33 @@ def test_posterior_marginals():
     assert posterior.samples["x"].shape == (4000, 2, 3)
     assert posterior.log_weights.shape == (4000, 2)
     torch.testing.assert_close(posterior.probabilities("x", 3), exact, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("resample_below", [0.0, 1.0])
+def test_candidates_are_worth_their_price(resample_below):
+    """Steering shows in the proposals alone, and in what survives."""
+    torch.manual_seed(4)
+    model, args = worlds.summed(worlds.prior("first hitting")), (copies(TOTAL),)
+    plain = TwistedSMC(model, 32, twist="none", resample_below=0.0).run(*args)
+    steered = TwistedSMC(model, 32, resample_below=resample_below).run(*args)
+    assert float(steered.ess.mean()) > 1.5 * float(plain.ess.mean())
+
+
+def test_survivors_are_those_the_guess_prefers():
+    torch.manual_seed(5)
+    model, args = worlds.summed(worlds.prior("first hitting")), (copies(TOTAL),)
+    found = TwistedSMC(model, 32, resample_below=1.0).run(*args).diagnostics
+    assert float(found.unique_ancestors.double().mean()) < 28
+    ignored = TwistedSMC(model, 32, resample_below=1.0, tempering=1e-9).run(*args).diagnostics
+    assert float(ignored.ess.mean()) > 31.9
+
+
+def test_tempering_acts_on_the_proposals():
+    torch.manual_seed(6)
+    model, args = worlds.noisy(worlds.prior("first hitting")), (copies(Y), copies(OBSERVED))
+    full, none, plain = (
+        TwistedSMC(model, 32, resample_below=0.0, **options).run(*args).ess.mean()
+        for options in ({}, {"tempering": 1e-9}, {"twist": "none"})
+    )
+    assert abs(none - plain) < 1.0
+    assert full > 1.3 * plain

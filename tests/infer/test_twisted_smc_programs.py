@@ -162,17 +162,25 @@ def test_infilling_alone():
 
 
 def test_a_prior_as_a_distribution():
-    fixed = DiffusionPrior(ddm.samplers.FirstHitting(), TARGET.denoiser(FORWARD), "fixed", plan=[2, 0, 1])
+    torch.manual_seed(6)
+    network = ddm.networks.MLP.for_process(FORWARD, width=8)
+    torch.nn.init.normal_(list(network.parameters())[-1], std=2.0)
+    for parameter in network.parameters():
+        parameter.data += torch.randn_like(parameter)
+    fixed = DiffusionPrior(ddm.samplers.FirstHitting(), ddm.MaskPredictor(network, FORWARD), "fixed", plan=[2, 0, 1])
 
     def model(y):
         x = pyro.sample("x", fixed)
         pyro.sample("y", dist.Bernoulli(0.2 + 0.6 * x.double()).to_event(1), obs=y)
 
-    torch.manual_seed(6)
-    y = torch.ones(3, dtype=torch.float64)
+    y = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    likelihood = dist.Bernoulli(0.2 + 0.6 * ATOMS.double()).to_event(1).log_prob(y).exp()
+    with torch.no_grad():
+        exact = fixed.log_prob(ATOMS).exp() @ likelihood
     posterior = TwistedSMC(model, 3000, resample_below=0.0).run(y)
-    exact = PMF @ dist.Bernoulli(0.2 + 0.6 * ATOMS.double()).to_event(1).log_prob(y).exp()
     assert close(posterior.log_evidence, exact, posterior.log_weights)
+    weights = fixed.log_prob(ATOMS).detach().exp() * likelihood / exact
+    torch.testing.assert_close(posterior.mean("x"), weights @ ATOMS.double(), atol=0.05, rtol=0)
 
 
 def test_hard_constraints():
