@@ -42,7 +42,7 @@ def test_log_z_and_ess(target, family, objective):
     assert abs(draws.log_evidence - 3.0) < 4.5 * draws.stderr + 1e-6
     assert draws.ess_fraction > (0.5 if family == "masked" else 0.25)
     assert len(sampler.losses) == 80
-    assert sampler.losses[-1] < sampler.losses[0] + 0.3
+    assert objective != "rloo" or sampler.losses[-1] < sampler.losses[0]
 
 
 def test_weighted_draws_have_the_right_law():
