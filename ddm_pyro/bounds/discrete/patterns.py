@@ -16,6 +16,7 @@ from ddm_pyro.processes import ForwardProcess, Process
 from ddm_pyro.rates import Masked
 from ddm_pyro.schedules import Linear
 from ddm_pyro.spaces import StateSpace
+from ddm_pyro.targets import Product
 
 #: Table entries worked on at once.
 CHUNK_ENTRIES = 2**22
@@ -91,6 +92,8 @@ def information_curve(target: Any) -> Tensor | None:
         curve: Tensor = target.information_curve()
         return curve.detach().cpu()
     space = target.space
+    if isinstance(target, Product):
+        return (target.entropy() / space.length).detach().cpu().expand(space.length)
     if space.is_countable or space.masked.num_states > EXACT_STATES or target.entropy() is None:
         return None
     # Which process masks the tokens does not matter.

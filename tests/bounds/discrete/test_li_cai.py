@@ -247,6 +247,18 @@ def test_any_law_by_brute_force(sizes):
     assert theorem1(curve, sizes) == pytest.approx(found.terms["theorem1"] - found.terms["eps_train"], abs=1e-12)
 
 
+def test_independent_tokens_cost_nothing_at_any_size():
+    target = ddm.targets.Product(torch.rand(300, 500, generator=torch.Generator().manual_seed(0)).double().softmax(-1))
+    process = ddm.ForwardProcess(Masked(500), Linear(), length=300)
+    found = LiCai()(target=target, model=target.denoiser(process), sampler=KUnmask((100, 200)))
+    assert found.terms["theorem1"] == found.terms["total_mutual_information"] == 0.0
+    # What rounding of the entropies may hide is added: nats of 1e-15 L^2 H.
+    assert found.terms["kl"] < 1e-8
+    small = ddm.targets.Product([[0.5, 0.5], [0.2, 0.3, 0.5]])
+    listed = information_curve(ddm.targets.Tabular(small.tabular()))
+    assert information_curve(small).tolist() == pytest.approx(listed.tolist(), abs=1e-13)
+
+
 def test_refusals():
     target = potts(4)
     process = ddm.ForwardProcess(Masked(4), Linear(), length=4)
