@@ -164,10 +164,12 @@ def test_infilling_alone():
 def test_a_prior_as_a_distribution():
     torch.manual_seed(6)
     network = ddm.networks.MLP.for_process(FORWARD, width=8)
-    torch.nn.init.normal_(list(network.parameters())[-1], std=2.0)
     for parameter in network.parameters():
         parameter.data += torch.randn_like(parameter)
-    fixed = DiffusionPrior(ddm.samplers.FirstHitting(), ddm.MaskPredictor(network, FORWARD), "fixed", plan=[2, 0, 1])
+    model_of = ddm.MaskPredictor(network, FORWARD)
+    fixed, other = (
+        DiffusionPrior(ddm.samplers.FirstHitting(), model_of, "fixed", plan=plan) for plan in ([2, 1, 0], [0, 1, 2])
+    )
 
     def model(y):
         x = pyro.sample("x", fixed)
@@ -177,6 +179,8 @@ def test_a_prior_as_a_distribution():
     likelihood = dist.Bernoulli(0.2 + 0.6 * ATOMS.double()).to_event(1).log_prob(y).exp()
     with torch.no_grad():
         exact = fixed.log_prob(ATOMS).exp() @ likelihood
+        wrong = other.log_prob(ATOMS).exp() @ likelihood
+    assert abs(float(exact - wrong)) > 0.05
     posterior = TwistedSMC(model, 3000, resample_below=0.0).run(y)
     assert close(posterior.log_evidence, exact, posterior.log_weights)
     weights = fixed.log_prob(ATOMS).detach().exp() * likelihood / exact
