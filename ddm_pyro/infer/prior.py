@@ -177,3 +177,14 @@ class DiffusionPrior(TokenLaw):
         if making is not None:
             making.auxiliary = auxiliary
         return self._density.estimate(reverse, x, auxiliary).reshape(shape)
+
+    def entropy(self) -> Tensor:
+        """-sum_x P(x) log P(x), nats, over all sequences; for "fixed" and "exact" on spaces that can be listed."""
+        if self.density not in ("fixed", "exact") or not self.has_enumerate_support:
+            raise NotImplementedError(
+                f"{self!r} has no entropy in closed form; it needs an exact density and few states."
+            )
+        return torch.special.entr(self.log_prob(super().enumerate_support()).exp()).sum(0)
+
+    def __repr__(self) -> str:
+        return f"DiffusionPrior({self.sampler}, {type(self._given).__name__}, density={self.density!r}, {self.space})"

@@ -188,6 +188,14 @@ def test_gradients_are_finite_differences(world, density) -> None:
     torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-6, atol=1e-8)
 
 
+def test_entropy_of_small_spaces() -> None:
+    prior = make("first-hitting", "exact")
+    p = pushed(prior.sampler, prior.model, None).exp()
+    torch.testing.assert_close(prior.expand((2,)).entropy(), -(p * p.log()).sum().expand(2))
+    with pytest.raises(NotImplementedError, match=r"density='pseudo'.*needs an exact density"):
+        make("first-hitting", "pseudo").entropy()
+
+
 def test_a_kept_law_is_renewed_when_parameters_change() -> None:
     sampler, network, steps = ALL["first-hitting"]()
     prior = DiffusionPrior(sampler, network, "exact")
