@@ -117,7 +117,9 @@ class ParticleELBO(ELBO):
             inspected = program.inspected()
             if self.max_plate_nesting != float("inf"):
                 inspected = replace(inspected, nesting=int(self.max_plate_nesting))
-            self._seen = program.model, program.guide, inspected, choose(inspected, self._wanted())
+            mode = choose(inspected, self._wanted())
+            # Without the arguments, which may be large and are the next call's own.
+            self._seen = program.model, program.guide, replace(inspected, args=(), kwargs={}), mode
         _, _, known, mode = self._seen
         return replace(program, nesting=known.nesting, shapes=known.shapes), mode
 
