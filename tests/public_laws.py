@@ -117,6 +117,10 @@ def plain_cases() -> list[Case]:
         Case("target tabular", lambda: targets.Tabular(table)),
         Case("target product", lambda: targets.Product([[0.2, 0.8], [0.5, 0.3, 0.2]])),
         Case("target chain", lambda: targets.MarkovChain([0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]], length=3)),
+        Case(
+            "target hidden markov",
+            lambda: targets.HiddenMarkov([0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]], [[0.7, 0.3], [0.0, 1.0]], length=3),
+        ),
         Case("target potts", lambda: targets.PottsChain(num_states=3, length=3, coupling=0.7)),
         Case("target ising", lambda: targets.IsingGrid(2, 2, **grid)),
     ]

@@ -17,6 +17,9 @@ from ddm_pyro.targets.checks import stochastic, whole
 from ddm_pyro.targets.messages import DenseTransfer, forward_messages, line_marginals
 from ddm_pyro.targets.tables import in_chunks, peaked
 
+#: Most sequences that are listed for the entropy, which has no closed form.
+LISTED = 2**16
+
 
 class HiddenMarkov(Target):
     """P(x) = sum_z initial[z_0] prod_l transition_l[z_l, z_{l+1}] prod_l emission_l[z_l, x_l].
@@ -110,6 +113,10 @@ class HiddenMarkov(Target):
         others = peaked(torch.where(local > -torch.inf, hidden - local, -torch.inf))[0]
         tokens = torch.einsum("blk,lkv->blv", others, emissions).log() + evidence
         return normalize(tokens, self.space).reshape(*shape, *evidence.shape[1:])
+
+    def entropy(self) -> Tensor | None:
+        """H in nats by listing the sequences, None when there are more than ``LISTED``."""
+        return self.tabular().entropy().expand(self.batch_shape) if self.space.num_states <= LISTED else None
 
     def log_evidence(self, log_likelihood: Tensor) -> Tensor:
         """log sum_x P(x) prod_l exp(log_likelihood[l, x_l]), (..., L, V) -> (...,): a likelihood that is a product.

@@ -5,17 +5,28 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 
 from ddm_pyro import random, targets
 
+
+def coins():
+    """Two coins, one thrown in the light of the other, and a die."""
+    first = pyro.sample("first", dist.Bernoulli(torch.tensor(0.3).double()))
+    pyro.sample("second", dist.Bernoulli(0.2 + 0.5 * first))
+    pyro.sample("die", dist.Categorical(torch.tensor([0.5, 0.3, 0.2]).double()))
+
+
 EXACT = {
     "tabular": lambda: targets.Tabular(oracles.hash_pmf(3, 3)),
     "mixed": lambda: targets.random_tabular((2, 3, 1), seed=1, zeros=0.3),
     "product": lambda: targets.Product([[0.1, 0.9], [0.2, 0.3, 0.5]]),
     "markov": lambda: targets.MarkovChain([0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]], 3),
+    "hidden": lambda: targets.HiddenMarkov([0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]], [[0.7, 0.3], [0.2, 0.8]], 3),
+    "program": lambda: targets.from_pyro(coins),
     "potts": lambda: targets.PottsChain(num_states=3, length=3, coupling=0.7),
     "ring": lambda: targets.PottsChain(num_states=2, length=4, coupling=-0.7, periodic=True),
     "ising": lambda: targets.IsingGrid(2, 2, 0.4, 0.2),
