@@ -85,9 +85,12 @@ class HiddenMarkov(Target):
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), (..., L) -> (...,), float64."""
         rows, inside, shape = self._rows(value)
+        return self._score(rows).masked_fill(~inside, -torch.inf).reshape(shape)
+
+    def _score(self, rows: Tensor) -> Tensor:
         local = self._local(self._emissions.log()[torch.arange(self.space.length), :, rows])
         pieces = [forward_messages(local[part], self._transfer(rows))[1] for part in self._chunks(local)]
-        return torch.cat(pieces).masked_fill(~inside, -torch.inf).reshape(shape)
+        return torch.cat(pieces)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Independent draws, (*sample_shape, *batch, L)."""
@@ -116,7 +119,10 @@ class HiddenMarkov(Target):
 
     def entropy(self) -> Tensor | None:
         """H in nats by listing the sequences, None when there are more than ``LISTED``."""
-        return self.tabular().entropy().expand(self.batch_shape) if self.space.num_states <= LISTED else None
+        if self.space.num_states > LISTED:
+            return None
+        pmf = self._score(self.space.enumerate(self.initial.device)).exp()
+        return torch.special.entr(pmf).sum().expand(self.batch_shape)
 
     def log_evidence(self, log_likelihood: Tensor) -> Tensor:
         """log sum_x P(x) prod_l exp(log_likelihood[l, x_l]), (..., L, V) -> (...,): a likelihood that is a product.
