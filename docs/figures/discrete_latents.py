@@ -140,7 +140,9 @@ def draw(size: int, draws: dict[str, tuple[torch.Tensor, torch.Tensor | None]], 
     plt.rcParams.update({"svg.hashsalt": "ddm_pyro", "font.size": 11})
     shown = [name for name in draws if name != "exact"]
     figure, axes = plt.subplots(1, len(shown), figsize=(11, 2.8), sharex=True, sharey=True, layout="constrained")
-    bins = torch.linspace(-1.0, 1.0, 20).tolist()
+    # One bin a value, so that none holds more values than another.
+    half = 1.0 / size**2
+    bins = torch.linspace(-1.0 - half, 1.0 + half, size**2 + 2).tolist()
     for name, ax in zip(shown, axes, strict=True):
         for each, color, fill in (("exact", "0.8", True), (name, "#0072B2", False)):
             x, weights = draws[each]
@@ -155,7 +157,7 @@ def draw(size: int, draws: dict[str, tuple[torch.Tensor, torch.Tensor | None]], 
                 linewidth=1.8,
             )
         ax.set_title(name, fontsize=12)
-        ax.set(ylim=(0, 2.5), xlabel="mean spin")
+        ax.set(ylim=(0, 1.5), xlabel="mean spin")
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"density, {size} x {size}")
     figure.savefig(path, metadata={"Date": None})
