@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 import ddm_pyro as ddm
 from ddm_pyro.bounds import Floored, NotApplicable, PlanKL
+from ddm_pyro.bounds.discrete import monte_carlo
 from ddm_pyro.bounds.discrete.monte_carlo import estimate_nelbo, estimate_path_kl, estimate_score_entropy
 from ddm_pyro.losses import NELBO
 from ddm_pyro.parameterizations.counted import Counted
@@ -112,6 +113,16 @@ def test_uniform_losses(schedule):
         assert near(estimate_score_entropy(target, model, seed=4, budget=40), gap)
         # The gap alone is far less noisy than the difference of the bound and the entropy.
         assert estimate_score_entropy(target, model, seed=4, budget=40).stderr < found.stderr
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_times_are_drawn_with_their_weights(schedule):
+    """int_0^1 f(t) dt by the proposal's own quadrature, whatever alpha(1) is."""
+    process = ddm.ForwardProcess(Uniform(3), schedule, length=2)
+    v = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
+    t, weight = monte_carlo._noise_times(process, v)
+    assert float((weight * t.square()).mean()) == pytest.approx(1 / 3, rel=1e-2)
+    assert float(weight.mean()) == pytest.approx(1.0, rel=1e-2)
 
 
 def test_budget_floor_and_refusals():
