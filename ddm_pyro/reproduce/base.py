@@ -59,6 +59,7 @@ class Experiment(ABC):
         setup: what is computed, and how.
         keys: the columns that tell which row is which; the others are measured.
         uses_seed: whether ``seed`` changes anything.
+        repeats: whether the quick form computes some of the same numbers.
     """
 
     name: ClassVar[str]
@@ -68,6 +69,7 @@ class Experiment(ABC):
     setup: ClassVar[str]
     keys: ClassVar[tuple[str, ...]] = ()
     uses_seed: ClassVar[bool] = False
+    repeats: ClassVar[bool] = True
 
     @abstractmethod
     def measure(self, work: Work) -> list[Row]:

@@ -13,9 +13,12 @@ _CATALOG = {
     "potts-mutual-information": "potts_information:PottsInformation",
     "fewer-steps-than-tokens": "fewer_steps:FewerSteps",
     "unbalanced-schedules": "unbalanced:Unbalanced",
+    "vocabulary-free": "vocabulary:VocabularyFree",
+    "every-ipm": "every_ipm:EveryIPM",
     "score-stability": "score_stability:ScoreStability",
     "first-hitting-exact": "first_hitting:FirstHittingExact",
     "euler-rate": "euler_rate:EulerRate",
+    "early-stopping": "early_stopping:EarlyStopping",
     "samplers-side-by-side": "side_by_side:SideBySide",
 }
 

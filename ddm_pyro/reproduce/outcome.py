@@ -101,7 +101,7 @@ def reproduce(name: str, *, out: str | Path | None = None, work: Work | None = N
         True
     """
     one, work = experiment(name), work or Work()
-    with torch.no_grad() if not one.uses_seed else torch.enable_grad():
+    with torch.no_grad():
         measured = one.measure(work)
     # Through the file's own form, so that what is judged now is what can be read later.
     outcome = Outcome(one, tuple(from_csv(to_csv(measured))), work.quick, work.seed)

@@ -44,6 +44,7 @@ class Panel:
         curves: what is drawn.
         log: the axes that are logarithmic: "", "x", "y" or "xy".
         mark: an x at which a vertical line is drawn, and its name.
+        ticks: words below x = 1, 2, ..., instead of numbers.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Panel:
     curves: Sequence[Curve]
     log: str = "xy"
     mark: tuple[float, str] | None = None
+    ticks: Sequence[str] = ()
 
 
 def svg(panels: Sequence[Panel]) -> bytes:
@@ -110,6 +112,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x, fontsize=8)
     axes.set_ylabel(panel.y, fontsize=8)
     quiet(axes)
+    if panel.ticks:
+        axes.set_xticks(range(1, len(panel.ticks) + 1), panel.ticks, rotation=40, ha="right")
     if any(curve.label for curve in panel.curves):
         axes.legend(fontsize=7, frameon=False)
 

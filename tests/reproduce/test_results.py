@@ -49,6 +49,8 @@ def test_the_picture_is_drawn_from_the_stored_rows(name: str) -> None:
 def test_the_quick_form_passes_and_agrees_with_the_stored_rows(name: str) -> None:
     quick, stored = reproduce(name, work=Work(quick=True)), Outcome.read(STORED, name)
     assert quick.passed, [check for check in quick.checks if not check.passed]
+    if not quick.experiment.repeats:
+        return
     keys = quick.experiment.keys
     found = {tuple(row.get(key) for key in keys): row for row in stored.rows}
     compared = 0
