@@ -18,7 +18,7 @@ from ddm_pyro.bounds.continuous import (
     PathKL,
     Row,
 )
-from ddm_pyro.bounds.discrete import KernelKL, PlanKL
+from ddm_pyro.bounds.discrete import Discretization, KernelKL, PlanKL
 from ddm_pyro.bounds.facts import facts_of
 from ddm_pyro.bounds.kernel_tv import KernelTV
 
@@ -41,7 +41,7 @@ class Best(Bound):
     """The smallest valid certificate, at most 1; ``source`` names it, ``terms`` and ``hypotheses`` are its own.
 
     For another metric ``for_metric`` asks each of them again, because the order can change with the metric.
-    Certificates that estimate share the confidence: there are at most two, each asked for (1 + confidence) / 2.
+    Certificates that estimate share the confidence and the budget: there are at most two, each asked for half.
 
     Args:
         knowledge: "score" uses everything; "loss" only certificates that need a loss and the data entropy, not the
@@ -96,26 +96,33 @@ class Best(Bound):
                 found.append(certificate)
             return True
 
-        # At most two certificates are estimated: the discretization beside the row bound, and a divergence of paths.
+        # At most two certificates are estimated, a sum of row errors and a divergence: half the risk and cost for each.
         asked: dict[str, Any] = {"target": target, "model": model, "sampler": sampler, "steps": steps, "times": times}
-        asked |= {"confidence": (1.0 + confidence) / 2.0, "budget": budget, "seed": seed}
+        asked |= {"confidence": (1.0 + confidence) / 2.0, "budget": max(budget // 2, 1), "seed": seed}
         continuous = LOSS if self.knowledge == "loss" else (*SCORE, *LOSS)
         try:
             facts = facts_of(target, model, sampler, steps, times, self.name)
         except NotApplicable as refusal:
             reasons.append(str(refusal))
-            if sampler is not None and self.knowledge == "score":
-                attempt(lambda: Row()(**asked))
             attempt(lambda: PathKL()(**asked))
         else:
             for bound in continuous:
                 attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
         if self.knowledge == "score":
             attempt(lambda: KernelTV()(**asked))
+        if sampler is not None and self.knowledge == "score" and model.process.is_masked:
+            attempt(lambda: _certifying(Discretization()(**asked)))
         if sampler is not None and not attempt(lambda: PlanKL()(**asked)):
             # With a plan the kernels' divergence only adds that of the reveal times.
             attempt(lambda: KernelKL()(**asked))
         return smallest(found, reasons)
+
+
+def _certifying(found: Certificate) -> Certificate:
+    """A discretization error certifies the sampler only when the score's own error is in it or is none."""
+    if "exact score" in found.holds_if:
+        raise NotApplicable("core/discretization alone says nothing of a score that is not known to be exact.")
+    return found
 
 
 def smallest(found: Sequence[Certificate], reasons: Sequence[str]) -> Certificate:
