@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddm_pyro.distributions import Samples
 from ddm_pyro.evaluation.artifacts import read_json, write_json
 from ddm_pyro.evaluation.build import make
 from ddm_pyro.evaluation.calibration import keep_calibration
@@ -17,7 +18,7 @@ from ddm_pyro.evaluation.cells import Cell
 from ddm_pyro.evaluation.certificates import Certified, certify, compare
 from ddm_pyro.evaluation.guard import Failure, Stopped, stage
 from ddm_pyro.evaluation.keys import SCHEMA_VERSION, Identity, digest, seed_of
-from ddm_pyro.evaluation.laws import Drawn, draw, reference, reference_sample
+from ddm_pyro.evaluation.laws import Drawn, draw, flawless, reference, reference_sample
 from ddm_pyro.evaluation.learning import World, build_world
 from ddm_pyro.evaluation.positions import keep_positions
 from ddm_pyro.evaluation.rows import ROW_FIELDS
@@ -63,17 +64,23 @@ class Bench:
             return estimate, None, metric
 
     def _floor(self, metric: Any, identity: Identity) -> float | None:
-        """The metric between two samples (or twice the law) of the target itself, computed once for all cells."""
+        """The metric between two samples (or twice the law) of the target itself, computed once for all cells.
+
+        None where that is infinite, as ``core/nll`` is of training rows that lack one of those held out.
+        """
         line, n, exact = self.cell.line, self.cell.samples, self.drawn.is_exact
-        key = digest("floor", line.target.inputs, identity.inputs, n, exact, line.seed, line.repetition)
+        how = "training rows" if exact and isinstance(self.reference, Samples) else exact
+        key = digest("floor", line.target.inputs, identity.inputs, n, how, line.seed, line.repetition)
         file = self.folder / "floors" / f"{key}.json"
         if (known := read_json(file)) is not None:
-            return float(known["floor"])
+            return None if known["floor"] is None else float(known["floor"])
         # What the metric draws itself of a law known exactly is as many rows as for the value.
-        p = self.reference if exact else reference_sample(self.world.target, n, self._seed("reference"))
+        target, seed = self.world.target, self._seed("reference")
+        p = flawless(target, self.reference, n, seed) if exact else reference_sample(target, n, seed)
         estimate = checked(metric(p, self.reference, n=n, seed=self._seed("floor")))
-        write_json(file, {"floor": estimate.value, "n": estimate.n, "target": line.target.id, "metric": identity.id})
-        return estimate.value
+        floor = estimate.value if math.isfinite(estimate.value) else None
+        write_json(file, {"floor": floor, "n": estimate.n, "target": line.target.id, "metric": identity.id})
+        return floor
 
     def _seed(self, use: str) -> int:
         # No metric in it: whatever is drawn of the target is the same for all of them.

@@ -12,7 +12,7 @@ from ddm_pyro.distributions import Samples, Tabular
 from ddm_pyro.evaluation.artifacts import read_json, write_json
 from ddm_pyro.evaluation.cells import Cell
 from ddm_pyro.evaluation.keys import seed_of
-from ddm_pyro.evaluation.laws import Drawn, reference_sample
+from ddm_pyro.evaluation.laws import Drawn, flawless, reference_sample
 from ddm_pyro.random import derive_seed
 
 #: Largest length and alphabet that are looked at position by position.
@@ -44,8 +44,10 @@ def keep_positions(folder: Path, cell: Cell, target: Any, law: Any, drawn: Drawn
     if isinstance(drawn.law, Samples):
         same = reference_sample(target, len(drawn.law.x), derive_seed(seed, "floor"))
         floor = position_errors(same, other).tolist()
+    elif isinstance(other, Samples):
+        floor = position_errors(flawless(target, other, cell.samples, derive_seed(seed, "floor")), other).tolist()
     errors = position_errors(drawn.law, other).tolist()
-    write_json(file, {"tv": errors, "floor": floor, "n": None if floor is None else len(drawn.law.x)})
+    write_json(file, {"tv": errors, "floor": floor, "n": len(drawn.law.x) if isinstance(drawn.law, Samples) else None})
 
 
 def position_errors(p: Tabular | Samples, q: Tabular | Samples) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 
 import ddm_pyro as ddm
 from ddm_pyro.evaluation import Plan, evaluate
-from ddm_pyro.evaluation.artifacts import read_tensors
+from ddm_pyro.evaluation.artifacts import read_json, read_tensors
 
 from .conftest import CHAIN, small_plan
 
@@ -107,6 +108,27 @@ def test_the_floor_of_a_data_set_is_train_against_test(plan):
     # Its size: half the mean absolute difference of two empirical pixel laws.
     a, b = (torch.nn.functional.one_hot(x, 17).double().mean(0) for x in (data.train, data.test))
     assert row["floor"] > 0.5 * float((a - b).abs().sum(-1).mean())
+
+
+def test_the_floor_of_an_exact_law_beside_held_out_rows_is_train_against_test(plan, tmp_path):
+    # Five rows are held out: even a sampler of the true law is far from them, and 0 would hide it.
+    rows = torch.randint(0, 2, (25, 3), generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "rows.npy", rows.numpy())
+    small = plan(target={"id": "core/file", "path": str(tmp_path / "rows.npy")}, parameterization="core/x0",
+                 network={"kind": "mlp", "width": 4, "depth": 1}, loss="core/nelbo", train={"steps": 1},
+                 metrics=["core/tv", "core/nll"])  # fmt: skip
+    total, nll = evaluate(small, out=tmp_path / "run").rows
+    data = ddm.targets.File(tmp_path / "rows.npy")
+    weights = torch.tensor([4, 2, 1])
+    p, q = (torch.bincount(x @ weights, minlength=8) / len(x) for x in (data.train, data.test))
+    assert total["method"].startswith("exact law")
+    assert total["floor"] == pytest.approx(0.5 * float((p - q).abs().sum()), abs=1e-6)
+    assert total["floor"] > 0.1
+    cross = -float((q[q > 0] * p[q > 0].log()).sum())
+    assert nll["floor"] == (pytest.approx(cross, abs=1e-6) if math.isfinite(cross) else None)
+    (kept,) = (read_json(file) for file in (tmp_path / "run" / "positions").iterdir())
+    a, b = (x.double().mean(0) for x in (data.train, data.test))
+    assert kept["floor"] == pytest.approx((a - b).abs().tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize(
