@@ -29,7 +29,11 @@ STEPS = 64
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Sequences at a time; the result does not depend on it.")
 @click.option("--device", type=Device(), help="Such as cuda; torch's default device unless given.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .npy or .txt file, instead of stdout.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .npy, .txt or, of images, .png file, instead of stdout.",
+)
 @as_json
 @common
 def sample(
@@ -46,16 +50,17 @@ def sample(
     """Draw sequences from a model that ddm-pyro train wrote, or from models/KEY.safetensors of an evaluation.
 
     Text is written as text where the model's target can read it, rows of a .csv or .tsv file with commas, other
-    sequences as tokens with spaces between them.
+    sequences as tokens with spaces between them; images as one picture with --out samples.png.
     """
     from ddm_pyro.evaluation import Ref
     from ddm_pyro.evaluation.validation import fixes_steps
     from ddm_pyro.plugins import default_registry
+    from ddm_pyro.report.examples import image_of
     from ddm_pyro.sampling import sample as draw
     from ddm_pyro.training import load
 
-    if out is not None and out.suffix not in (".npy", ".txt"):
-        raise Refused(f"--out {str(out)!r} must end in .npy or .txt.")
+    if out is not None and out.suffix not in (".npy", ".txt", ".png"):
+        raise Refused(f"--out {str(out)!r} must end in .npy, .txt or .png.")
     identify("samplers", sampler, "--sampler")
     registry = default_registry()
     try:
@@ -64,15 +69,18 @@ def sample(
         built = registry.create("samplers", id, **params)
         if steps is None and not fixes_steps(registry, (Ref(id, params),)):
             steps = STEPS
-        draw(built, model, 0, steps=steps)  # everything is checked, nothing runs
+        empty = draw(built, model, 0, steps=steps)  # everything is checked, nothing runs
     except (OSError, ValueError, NotImplementedError) as error:
         raise Refused(sentence(error)) from None
+    law = _target(getattr(model, "meta", {}))
+    if out is not None and out.suffix == ".png" and image_of(empty, law) is None:
+        raise Refused(f"--out {str(out)!r}: the sequences of this model are no images; write .npy or .txt.")
     x = draw(built, model, count, steps=steps, seed=seed, batch_size=batch_size).cpu()
-    lines = _lines(x, getattr(model, "meta", {}))
+    lines = _lines(x, getattr(model, "meta", {}), law)
     if out is not None:
         from ddm_pyro.evaluation.artifacts import write_whole
 
-        write_whole(out, _npy(x) if out.suffix == ".npy" else "".join(f"{line}\n" for line in lines).encode())
+        write_whole(out, _content(out.suffix, x, lines, law))
         note(f"{count} sequences of length {x.shape[1]} written.")
     if json:
         echo_json({"out": str(out)} if out is not None else {"samples": x.tolist(), "lines": lines})
@@ -91,19 +99,37 @@ def _balanced(sampler: tuple[str, dict[str, Any]], length: int, steps: int | Non
     return id, {**params, "sizes": balanced(length, min(STEPS, length) if steps is None else steps)}
 
 
-def _lines(x: Tensor, meta: Any) -> list[str]:
-    """One line a sequence: as the file or target of the training reads it, else its tokens."""
+def _target(meta: Any) -> Any:
+    """The target of the training, or None where it is a file or cannot be built here."""
     from ddm_pyro.plugins import default_registry
 
-    reading: Any = meta.get("reading") if isinstance(meta, dict) else None
-    if reading:
-        return [_line(row, reading) for row in x.tolist()]
-    target: Any = meta.get("target") if isinstance(meta, dict) else None
+    if not isinstance(meta, dict) or meta.get("reading"):
+        return None
+    target: Any = meta.get("target")
     try:
-        law = default_registry().create("targets", target["id"], **target["params"])
-        return [str(text) for text in law.decode(x)]
-    except Exception:  # a target that is not installed here, or reads no text
-        return [" ".join(str(token) for token in row) for row in x.tolist()]
+        return default_registry().create("targets", target["id"], **target["params"])
+    except Exception:  # a target that is not installed here, or none
+        return None
+
+
+def _content(suffix: str, x: Tensor, lines: list[str], law: Any) -> bytes:
+    if suffix == ".npy":
+        return _npy(x)
+    if suffix == ".txt":
+        return "".join(f"{line}\n" for line in lines).encode()
+    from ddm_pyro.report.examples import image_of
+    from ddm_pyro.report.pictures import png
+
+    image = image_of(x, law)
+    return b"" if image is None else png(image)  # refused above
+
+
+def _lines(x: Tensor, meta: Any, law: Any) -> list[str]:
+    """One line a sequence: as the file or target of the training reads it, else its tokens."""
+    from ddm_pyro.report.examples import texts_of
+
+    reading: Any = meta.get("reading") if isinstance(meta, dict) else None
+    return [_line(row, reading) for row in x.tolist()] if reading else texts_of(x, law)
 
 
 def _line(tokens: list[int], reading: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from ddm_pyro.report.run import Run
 from ddm_pyro.report.series import Group, Row, evaluations
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 #: Pictures, texts and listed sequences a panel.
@@ -58,9 +60,17 @@ def examples_of(run: Run, group: Group, components: Components) -> Examples:
     if law is not None:
         return Examples(frequencies=_frequencies(law, chosen))
     real = getattr(target, "test", None)
-    panels = [] if real is None else [_panel("real", real, target)]
-    panels += [_panel(title, tensors["samples"].long(), target) for title, tensors in chosen if "samples" in tensors]
-    return Examples(tuple(panels))
+    drawn = [] if real is None else [("real", real)]
+    drawn += [(title, tensors["samples"].long()) for title, tensors in chosen if "samples" in tensors]
+    black = _black(target, drawn[0][1]) if drawn else 1
+    return Examples(tuple(_panel(title, rows, target, black) for title, rows in drawn))
+
+
+def _black(target: Any, rows: Tensor) -> int:
+    """The token drawn black: the last of the alphabet, of counts the largest in these rows."""
+    if target.space.is_countable:
+        return max(1, int(rows.max())) if rows.numel() else 1
+    return int(target.space.vocab_size) - 1
 
 
 def largest(group: Group) -> list[Row]:
@@ -77,25 +87,44 @@ def _title(group: Group, row: Row) -> str:
     return f"{group.labels(row, 'sampler')}, {whole(evaluations(row))} evaluations"
 
 
-def _panel(title: str, rows: Tensor, target: Any) -> Panel:
+def _panel(title: str, rows: Tensor, target: Any, black: int) -> Panel:
+    image = image_of(rows[:PICTURES], target, black)
+    if image is None:
+        return Panel(title, lines=tuple(texts_of(rows[:TEXTS], target)))
+    from ddm_pyro.report.pictures import png_uri
+
+    height, width = target.image_shape
+    count = min(PICTURES, len(rows))
+    return Panel(title, png_uri(image), 3 * image.shape[1], f"{count} images of {height} by {width} pixels: {title}")
+
+
+def image_of(rows: Tensor, target: Any, black: int | None = None) -> NDArray[np.uint8] | None:
+    """Sequences (n, L) as a grid of grey images; None for a target whose sequences are none (no ``image_shape``).
+
+    Args:
+        rows: the sequences.
+        target: what they are of.
+        black: the token drawn black; None takes the last of the alphabet, or of counts the largest in ``rows``.
+    """
     shape = getattr(target, "image_shape", None)
-    if shape is not None and len(shape) == 2 and shape[0] * shape[1] == rows.shape[1]:
-        from ddm_pyro.report.pictures import grid, png_uri
+    if shape is None or len(shape) != 2 or shape[0] * shape[1] != rows.shape[1]:
+        return None
+    from ddm_pyro.report.pictures import grid
 
-        height, width = int(shape[0]), int(shape[1])
-        image = grid(rows[:PICTURES].cpu().numpy(), (height, width), target.space.vocab_size)
-        count = min(PICTURES, len(rows))
-        return Panel(
-            title, png_uri(image), 3 * image.shape[1], f"{count} images of {height} by {width} pixels: {title}"
-        )
-    return Panel(title, lines=tuple(_texts(rows[:TEXTS], target)))
+    black = _black(target, rows) if black is None else black
+    shown = rows.clamp(max=black) if target.space.is_countable else rows
+    return grid(shown.cpu().numpy(), (int(shape[0]), int(shape[1])), black + 1)
 
 
-def _texts(rows: Tensor, target: Any) -> list[str]:
+def texts_of(rows: Tensor, target: Any) -> list[str]:
+    """One line a sequence: as the target reads it, cells with commas between them, or its tokens with spaces."""
     try:
-        return [str(text) for text in target.decode(rows)]
+        decoded = target.decode(rows)
+        if isinstance(decoded, list) and len(decoded) == len(rows):
+            return [one if isinstance(one, str) else ", ".join(map(str, one)) for one in decoded]
     except Exception:  # no decoder, or one of a plugin that fails on these tokens
-        return [" ".join(str(token) for token in row) for row in rows.tolist()]
+        pass
+    return [" ".join(str(token) for token in row) for row in rows.tolist()]
 
 
 def _law(target: Any) -> Any | None:

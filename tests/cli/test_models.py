@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,19 @@ def test_samples_as_files_and_as_json(model: Path, tmp_path: Path) -> None:
     assert invoke("sample", model, "-n", 4, "--steps", 4, "--out", tmp_path / "x.txt").exit_code == 0
     assert [[int(token) for token in line.split()] for line in (tmp_path / "x.txt").read_text().splitlines()] == told
     assert invoke("sample", model, "--out", tmp_path / "x.csv").exit_code == 2
+
+
+def test_images_as_one_picture(model: Path, tmp_path: Path) -> None:
+    digits = tmp_path / "digits.ckpt"
+    assert invoke("train", "core/digits", "--out", digits, "--steps", 1, *TINY).exit_code == 0
+    picture = tmp_path / "x.png"
+    assert invoke("sample", digits, "-n", 3, "--steps", 2, "--out", picture).exit_code == 0
+    # Three 8 x 8 images side by side, a pixel of gap around each.
+    assert struct.unpack(">II", picture.read_bytes()[16:24]) == (3 * 9 + 1, 9 + 1)
+    refused = invoke("sample", model, "--out", tmp_path / "y.png")
+    assert refused.exit_code == 2
+    assert "are no images" in refused.stderr
+    assert not (tmp_path / "y.png").exists()
 
 
 def test_text_is_written_as_text(text_model: Path) -> None:

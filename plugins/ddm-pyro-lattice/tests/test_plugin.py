@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import ddm_pyro as ddm
+from ddm_pyro.report import HtmlReport, load_run
 
 HERE = Path(__file__).parents[1]
 
 
-def run(registry, **experiment):
+def run(registry, out=None, **experiment):
     plan = {"name": "lattice", "samples": 200, "experiments": [experiment]}
-    return ddm.evaluate(ddm.Plan.from_dict(plan), registry=registry).rows
+    return ddm.evaluate(ddm.Plan.from_dict(plan), registry=registry, out=out).rows
 
 
 def test_the_ids(registry):
@@ -90,7 +91,7 @@ def test_a_boxed_mixture_is_evaluated_exactly(registry):
     assert 0.0 < row["value"] < 0.5
 
 
-def test_real_counts_are_learned_and_evaluated(registry):
+def test_real_counts_are_learned_evaluated_and_reported(registry, tmp_path):
     rows = run(
         registry,
         target="lattice/digit-counts",
@@ -103,6 +104,10 @@ def test_real_counts_are_learned_and_evaluated(registry):
         samplers=["lattice/leap", "core/tau-leaping"],
         steps=[8],
         metrics=["lattice/w1"],
+        out=tmp_path,
     )
     assert [row["status"] for row in rows] == ["ok", "ok"], [row["reason"] for row in rows]
     assert all(row["value"] > row["floor"] > 0.0 for row in rows)
+    (page,) = HtmlReport()(load_run(tmp_path), tmp_path)
+    # The real images and those of both samplers.
+    assert page.read_text(encoding="utf-8").count("images of 8 by 8 pixels") == 3
