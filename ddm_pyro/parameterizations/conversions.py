@@ -58,7 +58,7 @@ def x0_from_score(process: Process, x: Tensor, t: Tensor, log_score: Tensor) -> 
         )
     if has_data(off) and not bool(off <= tolerance):
         raise ValueError(
-            f"This score is the score of no law: its x0-posterior leaves the simplex by {float(off):.3g}. "
+            f"This score is the score of no law: its x0-posterior leaves the simplex by {float(off.detach()):.3g}. "
             "Use a sampler that runs on rates (euler, tau-leaping), or a model with an x0 head."
         )
     return (tokens.clamp(min=0.0) / tokens.clamp(min=0.0).sum(-1, keepdim=True)).log()

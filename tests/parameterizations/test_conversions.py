@@ -121,7 +121,8 @@ def test_a_given_score_has_the_posterior_and_the_rates_of_its_law(name):
 def test_wrong_scores_have_no_posterior(name):
     process, oracle = pair(name, "log-linear")
     x = states_of(oracle)
-    scores = torch.full((*x.shape, process.moves(x).shape[-1]), 5.0, dtype=torch.float64)
+    # One that is being learned is refused with no warning about its gradient (warnings are errors here).
+    scores = torch.full((*x.shape, process.moves(x).shape[-1]), 5.0, dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match="leaves the simplex"):
         Tabulated(process, oracle.states, scores).x0_log_probs(x, at(0.3))
 
