@@ -50,19 +50,21 @@ def reproduce(name: str | None, listing: bool, out: Path, seed: int, quick: bool
         wanted = names() if name == ALL else [experiment(name).name]
     except ValueError as error:
         raise Refused(sentence(error)) from None
-    values, passed = [], True
+    values, outcomes = [], []
     for one in wanted:
         start = time.monotonic()
         with _watched(one) as tell:
             outcome = run(one, out=out, work=Work(seed, quick, tell))
         seconds = time.monotonic() - start
-        passed &= outcome.passed
+        outcomes.append(outcome)
         values.append({**outcome.values(), "seconds": round(seconds, 2), "files": _files(out, one)})
         if not json:
             _tell(outcome, seconds, out)
     if json:
         echo_json(values if name == ALL else values[0])
-    if not passed:
+    if name == ALL:
+        _summarize(outcomes, out)
+    if not all(outcome.passed for outcome in outcomes):
         raise SystemExit(FAILED)
 
 
@@ -85,6 +87,14 @@ def _tell(outcome: Outcome, seconds: float, out: Path) -> None:
     mark = "PASS" if outcome.passed else "FAIL"
     one = outcome.experiment
     click.echo(f"{mark}  {one.name}, {one.source}: {one.title}. {seconds:.1f} s; {out / one.name}.svg")
+
+
+def _summarize(outcomes: list[Outcome], out: Path) -> None:
+    """summary.md: a line an experiment."""
+    from ddm_pyro.evaluation.artifacts import write_whole
+    from ddm_pyro.reproduce.pages import summary
+
+    write_whole(out / "summary.md", summary([(one.experiment, one.checks) for one in outcomes]).encode())
 
 
 def _files(out: Path, name: str) -> list[str]:

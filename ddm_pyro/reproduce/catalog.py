@@ -20,6 +20,7 @@ _CATALOG = {
     "euler-rate": "euler_rate:EulerRate",
     "early-stopping": "early_stopping:EarlyStopping",
     "samplers-side-by-side": "side_by_side:SideBySide",
+    "trained-networks": "trained:TrainedNetworks",
 }
 
 

@@ -21,7 +21,7 @@ from ddm_pyro.reproduce.pages import fragment
 from ddm_pyro.reproduce.plots import svg
 
 #: Digits of a number in the CSV file; what is judged, drawn and shown is read back from it.
-DIGITS = 12
+DIGITS = 14
 
 
 @dataclass(frozen=True)

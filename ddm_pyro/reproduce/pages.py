@@ -31,6 +31,20 @@ def fragment(one: Experiment, rows: Sequence[Row], checks: Sequence[Check]) -> s
     return "\n\n".join(parts) + "\n"
 
 
+def summary(verdicts: Sequence[tuple[Experiment, Sequence[Check]]]) -> str:
+    """One line an experiment: what it is about, whose claim it is, and how many checks pass."""
+    rows = [
+        {
+            "experiment": f"[`{one.name}`](#{one.name})",
+            "result": one.title,
+            "claim of": one.source,
+            "checks passed": f"{sum(check.passed for check in checks)} of {len(checks)}",
+        }
+        for one, checks in verdicts
+    ]
+    return table(rows) + "\n"
+
+
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table.
 

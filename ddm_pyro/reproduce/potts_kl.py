@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ddm_pyro.metrics import KL as KLMetric
 from ddm_pyro.planning import balanced_sizes
 from ddm_pyro.reproduce.base import Experiment, Row, Work, columns, select
 from ddm_pyro.reproduce.checks import Check, at_most, digits, slope
 from ddm_pyro.reproduce.masked import by_draws, by_patterns, forward, plan_kl
 from ddm_pyro.reproduce.plots import Curve, Panel
+from ddm_pyro.samplers import KUnmask
+from ddm_pyro.sampling import push
 from ddm_pyro.targets import PottsChain
 
 #: E_M KL of balanced schedules, K = 4, J = 1, (L, T) -> printed digits, by transfer matrices elsewhere.
@@ -30,6 +33,25 @@ FITS = {0.5: "-1.121", 1.0: "-1.123", 2.0: "-1.134"}
 LOCAL = {2: "-1.030", 4: "-1.032", 8: "-1.052", 16: "-1.102", 32: "-1.224", 64: "-1.586"}
 #: The same against 1/T - 1/L.
 LAW = {0.5: "1.0005", 1.0: "1.0024", 2.0: "1.0119"}
+#: Hbar(n) by (L, n), K = 4, J = 1.
+HBAR = {
+    (8, 0): "1.38629436",
+    (8, 1): "1.35410266",
+    (8, 2): "1.32337033",
+    (8, 3): "1.29400029",
+    (8, 4): "1.26590480",
+    (8, 5): "1.23900414",
+    (8, 6): "1.21322561",
+    (8, 7): "1.18850263",
+    (32, 0): "1.38629436",
+    (32, 1): "1.37814895",
+    (32, 15): "1.27250921",
+    (32, 31): "1.16855291",
+}
+#: Total mutual information and total correlation.
+TOTALS = {(32, "information"): "6.967726498953", (32, "correlation"): "3.657778874206", (256, "information"): "57.2314"}
+#: K = 3, L = 5, J = 1, sizes (2, 2, 1): KL of the output law, and E_M KL.
+OUTPUT = ("0.02263", "0.09869")
 PAPER = "Li and Cai, arXiv 2505.21400"
 
 
@@ -48,7 +70,7 @@ class PottsKL(Experiment):
         "`PlanKL` on the information curve; on every mask pattern of the pmf (L = 5); and by draws from the target "
         "through the model's own predictions (L = 32), as for a network."
     )
-    keys = ("method", "K", "J", "L", "T")
+    keys = ("method", "K", "J", "L", "T", "n", "total")
     uses_seed = True
 
     def measure(self, work: Work) -> list[Row]:
@@ -64,7 +86,27 @@ class PottsKL(Experiment):
                 row = {"method": "curve", "K": 4, "J": coupling, "L": length, "T": steps}
                 rows.append({**row, "kl": plan_kl(target, sizes).terms["kl"], "bound": bound})
         rows += self._patterns(work) + self._draws(work)
+        return rows + self._curves() + self._output()
+
+    def _curves(self) -> list[Row]:
+        targets = {length: PottsChain(num_states=4, length=length, coupling=1.0) for length in (8, 32, 256)}
+        row = {"K": 4, "J": 1.0}
+        rows: list[Row] = []
+        for length, n in HBAR:
+            value = float(targets[length].information_curve()[n])
+            rows.append({"method": "information curve", **row, "L": length, "n": n, "value": value})
+        for length, name in TOTALS:
+            one = targets[length]
+            value = float(one.total_mutual_information() if name == "information" else one.total_correlation())
+            rows.append({"method": "total", **row, "L": length, "total": name, "value": value})
         return rows
+
+    def _output(self) -> list[Row]:
+        target = PottsChain(num_states=3, length=5, coupling=1.0)
+        sizes = balanced_sizes(5, 3)
+        law = push(KUnmask(sizes), target.denoiser(forward(target)))
+        row: Row = {"method": "output law", "K": 3, "J": 1.0, "L": 5, "T": 3}
+        return [{**row, "kl": KLMetric()(law, target.tabular()).value, "path": plan_kl(target, sizes).terms["kl"]}]
 
     def _patterns(self, work: Work) -> list[Row]:
         target = PottsChain(num_states=3, length=5, coupling=1.0)
@@ -113,6 +155,21 @@ class PottsKL(Experiment):
         checks.append(at_most("sum over all mask patterns - information curve", max(apart), 1e-10, "two computations"))
         z = [(row["kl"] - exact[4, 32, row["T"]]) / row["stderr"] for row in select(rows, method="draws")]
         checks.append(at_most("draws - exact, largest in standard errors", max(map(abs, z)), 4.5, "two computations"))
+        output = select(rows, method="output law")[0]
+        checks += [
+            at_most(
+                "KL of the output law / mask-conditional KL, L = 5", output["kl"] / output["path"], 1.0, "convexity"
+            ),
+            digits(
+                "KL of the output law, and mask-conditional",
+                zip((output["kl"], output["path"]), OUTPUT, strict=True),
+                "reference by enumeration",
+            ),
+        ]
+        found = {(row["L"], row["n"]): row["value"] for row in select(rows, method="information curve")}
+        totals = {(row["L"], row["total"]): row["value"] for row in select(rows, method="total")}
+        pairs = [(found[at], word) for at, word in HBAR.items()] + [(totals[at], word) for at, word in TOTALS.items()]
+        checks.append(digits("information curve and its totals", pairs, "reference by transfer matrices"))
         return checks
 
     def draw(self, rows: Sequence[Row]) -> list[Panel]:

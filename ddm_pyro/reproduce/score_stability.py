@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.bounds import AdjointIPM, PathKL
+from ddm_pyro.distributions import Tabular as Law
+from ddm_pyro.metrics import KL
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.processes import ForwardProcess
 from ddm_pyro.rates import Masked, Uniform
@@ -25,6 +27,8 @@ PAPER = "arXiv 2512.00580"
 TOTAL = 4.0
 #: Psi(t) of the two-mode law on the ring walk, by quadrature elsewhere.
 PSI = {1e-7: ".685247", 1.0: ".270775", 5.0: ".0134394"}
+#: KL(p_t || uniform) of the same law.
+WALK_KL = {0.0: ".787351", 10.0: "1.37325e-3", 20.0: "2.36837e-5", 30.0: "5.16416e-7"}
 WALK_TOTAL = 30.0
 
 
@@ -56,7 +60,7 @@ class ScoreStability(Experiment):
             exact, wrong = _models(noise, laws[data])
             for t in times:
                 rows.append({"what": "score", "noise": noise, "data": data, "t": t, **_score(exact, laws[data], t)})
-            for t in times[2:5] if work.quick else (*times[:4], times[5]):
+            for t in times[1:4] if work.quick else (*times[:4], times[5]):
                 row: Row = {"what": "loss", "noise": noise, "data": data, "t": t}
                 rows.append({**row, **_losses(laws[data], wrong, t)})
         return rows + self._walk(work)
@@ -69,6 +73,12 @@ class ScoreStability(Experiment):
             times += [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0]
             for t in work.track(times, f"random walk, {name}"):
                 rows.append({"what": "walk", "noise": "ring walk", "data": name, "t": t, **_psi(model, target, t)})
+        space = process.space
+        uniform = Law(torch.full((space.num_states,), 1.0 / space.num_states, dtype=torch.float64), space=space)
+        for t in WALK_KL:
+            law = Law(noised(two_modes(), process, t / WALK_TOTAL), space=space)
+            row: Row = {"what": "mixing", "noise": "ring walk", "data": "two modes", "t": t}
+            rows.append({**row, "kl": KL()(uniform, law).value})
         return rows
 
     def judge(self, rows: Sequence[Row]) -> list[Check]:
@@ -93,6 +103,7 @@ class ScoreStability(Experiment):
         }
         masked = at["score", "masked", "dense", early]
         pairs = [(at["walk", "ring walk", "two modes", t]["psi"], word) for t, word in PSI.items()]
+        pairs += [(at["mixing", "ring walk", "two modes", t]["kl"], word) for t, word in WALK_KL.items()]
         return [
             Check(
                 "uniform noise, dense data: largest score grows like t to the power",
@@ -142,7 +153,7 @@ class ScoreStability(Experiment):
                 "arXiv 2605.17232",
             ),
             at_most("random walk: largest increase of Ψ with t", rises, 1e-10, f"{PAPER}, monotonicity of the score"),
-            digits("Ψ(t) on two modes", pairs, "reference by quadrature"),
+            digits("Ψ(t) and KL(p_t, uniform) on two modes", pairs, "reference by quadrature"),
         ]
 
     def draw(self, rows: Sequence[Row]) -> list[Panel]:

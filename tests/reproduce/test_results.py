@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ddm_pyro.reproduce import Outcome, Work, names, reproduce
-from ddm_pyro.reproduce.pages import fragment
+from ddm_pyro.reproduce.pages import fragment, summary
 from ddm_pyro.reproduce.plots import svg
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -63,3 +63,9 @@ def test_the_quick_form_passes_and_agrees_with_the_stored_rows(name: str) -> Non
                 assert value == pytest.approx(twin[column], rel=1e-6, abs=1e-10), (row, column)
                 compared += 1
     assert compared > 0
+
+
+def test_the_summary_is_that_of_the_stored_rows() -> None:
+    stored = [Outcome.read(STORED, name) for name in names()]
+    assert (STORED / "summary.md").read_text() == summary([(one.experiment, one.checks) for one in stored])
+    assert all(f"(#{name})" in (STORED / "summary.md").read_text() for name in names())
