@@ -69,6 +69,7 @@ class File(DataSet):
         columns: one ``Column`` a position of a table, with name, kind and labels; empty for other files.
         header: whether the first line was read as names.
         dropped: number of rows left out under ``missing="drop"``.
+        left_over: number of characters after the last window of a text, which are left out.
         remarks: sentences about columns that may have been meant otherwise: numbers mixed with others, decimal commas,
             words that often stand for missing values. Each is a ``ReadingWarning`` as well.
 
@@ -109,7 +110,7 @@ class File(DataSet):
             raise TypeError(f"path={path!r} must be the name of a file.")
         self.path, share = Path(path), fraction(test_fraction, "test_fraction")
         self.columns: tuple[Column, ...] = ()
-        self.header, self.dropped = False, 0
+        self.header, self.dropped, self.left_over = False, 0, 0
         self.remarks: tuple[str, ...] = ()
         kind = _format(self.path, format)
         for belongs, given in {
@@ -147,6 +148,7 @@ class File(DataSet):
             symbols = _alphabet(text, alphabet, max_levels, str(self.path))
             self.codec = TextCodec(symbols, whole(window, "window"))
             rows = self.codec.encode(text, "error")
+            self.left_over = len(text) - rows.numel()
             if len(rows) == 0:
                 raise ValueError(f"window={window} is longer than {str(self.path)!r}, of {len(text)} characters.")
         train, test = _split(rows, share, kind == "text", str(self.path))
@@ -170,6 +172,8 @@ class File(DataSet):
             parts.append(", ".join([*shown, *([f"and {more} more columns"] if more > 0 else [])]))
         else:
             parts.append(f"sequences of {self.space.length} over {self.space.vocab_size} symbols")
+        if self.left_over:
+            parts.append(f"{self.left_over} character{'s' * (self.left_over > 1)} at the end left out")
         return "; ".join(parts)
 
     def encode(self, rows: Any, *, unseen: str = "error") -> Tensor:

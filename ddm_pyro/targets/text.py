@@ -24,7 +24,7 @@ class Text(DataSet):
     it), lower-cased, every other character read as a space and runs of spaces collapsed. Topics quote one another,
     so a paragraph that an earlier topic (in alphabetical order) already had is dropped; then the first topics are
     the training text and the last ones, ``test_fraction`` of the characters, the test text. Each is cut into windows
-    that do not overlap.
+    that do not overlap. License: that of Python and its documentation (PSF License Version 2).
 
     Attributes:
         train, test: (n, window) int64.

@@ -344,7 +344,10 @@ def test_a_file_tells_how_it_was_read(write):
         "2 rows, none held out; 1 row with missing values left out; no header; column 1: 1 number, column 2: 2 numbers"
     )
     text = File(write("abcabcabc", "a.txt"), window=2, test_fraction=0.5).reading
-    assert text == "4 rows, 2 of them held out; sequences of 2 over 3 symbols"
+    assert text == "4 rows, 2 of them held out; sequences of 2 over 3 symbols; 1 character at the end left out"
+    # Line ends count as one character each, and a text that fills its windows loses nothing.
+    text = File(write(b"abc\r\nabc\r\n", "b.txt"), window=4, test_fraction=0.5)
+    assert (text.left_over, text.reading) == (0, "2 rows, 1 of them held out; sequences of 4 over 4 symbols")
 
 
 def test_remedies_fit_what_is_wrong(write):
