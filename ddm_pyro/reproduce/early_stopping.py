@@ -77,7 +77,9 @@ class EarlyStopping(Experiment):
             row["steps_tv"] = TotalVariation()(law, Law(stopped, space=process.space)).value
             row["total_tv"] = TotalVariation()(law, target.tabular()).value
             row["denoised_tv"] = TotalVariation()(denoised, target.tabular()).value
-            rows.append(row)
+            here = stopped > 0
+            rate = model.reverse_rate(process.space.enumerate(), torch.tensor(eta / TOTAL, dtype=torch.float64)) / TOTAL
+            rows.append({**row, "rate": float(rate.sum(-1)[here].max())})
         return rows
 
     def judge(self, rows: Sequence[Row]) -> list[Check]:
@@ -92,6 +94,7 @@ class EarlyStopping(Experiment):
         least = min(sweep, key=lambda row: row["total_tv"])
         few = [row for row in sweep if row["factor"] <= 1.0]
         walk = select(rows, noise="ring walk")[0]
+        rates = max(row["rate"] * row["eta"] for row in few)
         return [
             at_most("masked: |TV(p_0, p_η) - (1 - e^(-Lη))|, largest", masked, 1e-13, "exact"),
             at_most("uniform: largest TV / bound", max(r["tv"] / r["bound"] for r in uniform), 1.0 + 1e-12, PAPER),
@@ -126,6 +129,7 @@ class EarlyStopping(Experiment):
                 "smaller η cost steps only",
             ),
             at_most("total error at the theoretical η / ε, 32 steps", here["total_tv"] / ACCURACY, 2.0, PAPER),
+            Check("largest rate of a position at η ≤ the theoretical one, times η", rates, 0.1, 1.01, PAPER),
             at_most(
                 "final denoising: largest error / error without",
                 max(r["denoised_tv"] / r["total_tv"] for r in sweep),

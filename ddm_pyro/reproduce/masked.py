@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro import random
-from ddm_pyro.bounds import Certificate, PlanKL
+from ddm_pyro.bounds import Certificate, LiCai, PlanKL
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.processes import ForwardProcess
 from ddm_pyro.rates import Masked
@@ -32,6 +32,12 @@ def plan_kl(target: Any, sizes: Sequence[int], model: Parameterization | None = 
     """``core/plan-kl`` of k-unmask, with the exact model unless another is given; the information curve where known."""
     model = model or target.denoiser(forward(target))
     return PlanKL()(target=target, model=model, sampler=KUnmask(tuple(sizes)))
+
+
+def li_cai(target: Any, sizes: Sequence[int]) -> dict[str, float]:
+    """What ``core/li-cai`` says of k-unmask with the exact model: both theorems' bounds, by name."""
+    model = target.denoiser(forward(target))
+    return dict(LiCai()(target=target, model=model, sampler=KUnmask(tuple(sizes))).terms)
 
 
 def by_patterns(target: Any, sizes: Sequence[int]) -> float:

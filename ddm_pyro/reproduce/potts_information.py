@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ddm_pyro.planning import balanced_sizes
 from ddm_pyro.reproduce.base import Experiment, Row, Work, columns, select
 from ddm_pyro.reproduce.checks import Check, at_most, digits
-from ddm_pyro.reproduce.masked import by_draws, forward, plan_kl
+from ddm_pyro.reproduce.masked import by_draws, forward, li_cai, plan_kl
 from ddm_pyro.reproduce.plots import Curve, Panel
 from ddm_pyro.targets import PottsChain
 
@@ -56,7 +56,7 @@ class PottsInformation(Experiment):
             target = PottsChain(num_states=states, length=LENGTH, coupling=coupling, periodic=ring)
             total, kl = float(target.total_mutual_information()), plan_kl(target, sizes).terms["kl"]
             row = {"method": "curve", "K": states, "J": coupling, "ring": int(ring), "information": total, "kl": kl}
-            rows.append({**row, "ratio": kl / total, "bound": (max(sizes) - 1) / LENGTH * total})
+            rows.append({**row, "ratio": kl / total, "bound": li_cai(target, sizes)["theorem1"]})
         for coupling in work.track((0.5, 2.0), "draws"):
             target = PottsChain(num_states=4, length=LENGTH, coupling=coupling)
             draws = 500 if work.quick else 4000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ddm_pyro.metrics import KL as KLMetric
 from ddm_pyro.planning import balanced_sizes
 from ddm_pyro.reproduce.base import Experiment, Row, Work, columns, select
 from ddm_pyro.reproduce.checks import Check, at_most, digits, slope
-from ddm_pyro.reproduce.masked import by_draws, by_patterns, forward, plan_kl
+from ddm_pyro.reproduce.masked import by_draws, by_patterns, forward, li_cai, plan_kl
 from ddm_pyro.reproduce.plots import Curve, Panel
 from ddm_pyro.samplers import KUnmask
 from ddm_pyro.sampling import push
@@ -67,8 +66,8 @@ class PottsKL(Experiment):
     source = "Li and Cai, arXiv 2505.21400, Theorem 1 and Corollary 1"
     setup = (
         "K = 4 states, free chains of L = 8 to 256 sites, exact predictor, `KUnmask(balanced_sizes(L, T))`. "
-        "`PlanKL` on the information curve; on every mask pattern of the pmf (L = 5); and by draws from the target "
-        "through the model's own predictions (L = 32), as for a network."
+        "`PlanKL` on the information curve, the bound from `LiCai`; on every mask pattern of the pmf (L = 5); and by "
+        "draws from the target through the model's own predictions (L = 32), as for a network."
     )
     keys = ("method", "K", "J", "L", "T", "n", "total")
     uses_seed = True
@@ -79,10 +78,9 @@ class PottsKL(Experiment):
         rows: list[Row] = []
         for length, coupling in work.track(cases, "chains"):
             target = PottsChain(num_states=4, length=length, coupling=coupling)
-            total = float(target.total_mutual_information())
             for steps in (2**k for k in range(length.bit_length())):
                 sizes = balanced_sizes(length, steps)
-                bound = (2 ** math.ceil(math.log2(max(sizes))) - 1) / length * total
+                bound = li_cai(target, sizes)["theorem1"]
                 row = {"method": "curve", "K": 4, "J": coupling, "L": length, "T": steps}
                 rows.append({**row, "kl": plan_kl(target, sizes).terms["kl"], "bound": bound})
         rows += self._patterns(work) + self._draws(work)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from ddm_pyro.planning import balanced_sizes, block_costs, optimal_sizes, reveal_error
+from ddm_pyro.planning import balanced_sizes, block_costs, optimal_sizes
 from ddm_pyro.reproduce.base import Experiment, Row, Work, columns, select
 from ddm_pyro.reproduce.checks import Check, at_least, at_most, digits
-from ddm_pyro.reproduce.masked import by_draws, forward, plan_kl
+from ddm_pyro.reproduce.masked import by_draws, forward, li_cai, plan_kl
 from ddm_pyro.reproduce.plots import Curve, Panel
 from ddm_pyro.targets import PottsChain
 
@@ -49,7 +48,7 @@ class Unbalanced(Experiment):
     setup = (
         "K = 4, L = 32. `PlanKL` of `KUnmask(sizes)` for growing, shrinking, lopsided, balanced and optimal sizes "
         "(`planning.optimal_sizes`, J = 1); `by draws` for two of them; random sizes by recursion over "
-        "`planning.block_costs`, the last step cut off at L, J = 0.5, 1, 2 and s_max = 2 to 32. G as in the paper."
+        "`planning.block_costs`, the last step cut off at L, J = 0.5, 1, 2 and s_max = 2 to 32. Bounds from `LiCai`."
     )
     keys = ("what", "J", "sizes")
     uses_seed = True
@@ -57,12 +56,11 @@ class Unbalanced(Experiment):
     def measure(self, work: Work) -> list[Row]:
         """E_M KL of fixed, optimal and random schedules."""
         target = PottsChain(num_states=4, length=LENGTH, coupling=1.0)
-        total = float(target.total_mutual_information())
         best = [optimal_sizes(target.information_curve(), t) for t in range(1, LENGTH)]
         balanced = [balanced_sizes(LENGTH, t) for t in range(1, LENGTH)]
         rows: list[Row] = []
         for sizes in work.track(list(dict.fromkeys([*KL, *best, *balanced])), "schedules"):
-            bound = (2 ** math.ceil(math.log2(max(sizes))) - 1) / LENGTH * total
+            bound = li_cai(target, sizes)["theorem1"]
             kind = "optimal" if sizes in best and sizes not in balanced else "fixed"
             row = {"what": kind, "J": 1.0, "sizes": shorten(sizes), "steps": len(sizes), "largest": max(sizes)}
             rows.append({**row, "kl": plan_kl(target, sizes).terms["kl"], "bound": bound})
@@ -93,6 +91,12 @@ class Unbalanced(Experiment):
                 max(max(row["kl"], row["balanced"]) / row["upper"] for row in random if row["largest"] < LENGTH),
                 1.0,
                 f"{PAPER}, Thm 2",
+            ),
+            at_most(
+                "random and balanced sizes, all s_max: largest KL / the sum over j ≥ 1",
+                max(max(row["kl"], row["balanced"]) / row["safe"] for row in random),
+                1.0,
+                "our form of Thm 2",
             ),
             Check(
                 "s_max = L: largest balanced KL / upper bound; 1/2 of (33), (34) is too small for one step",
@@ -160,28 +164,18 @@ def shorten(sizes: Sequence[int]) -> str:
 
 
 def random_rows(coupling: float) -> list[Row]:
-    """Theorem 2: E_M KL for sizes iid uniform on {s_max, s_max / 2} in generation order, and its two bounds."""
-    curve = PottsChain(num_states=4, length=LENGTH, coupling=coupling).information_curve()
-    costs, rows = block_costs(curve), []
+    """Theorem 2: E_M KL for sizes iid uniform on {s_max, s_max / 2} in generation order, and its bounds."""
+    target = PottsChain(num_states=4, length=LENGTH, coupling=coupling)
+    costs, rows = block_costs(target.information_curve()), []
     for largest in (2, 4, 8, 16, 32):
         expected = torch.zeros(LENGTH + 1, dtype=torch.float64)
         for known in reversed(range(LENGTH)):
             sizes = [min(size, LENGTH - known) for size in (largest, largest // 2)]
             expected[known] = sum(0.5 * (costs[known, size] + expected[known + size]) for size in sizes)
-        terms = [2.0**-j * (curve[0] - curve[LENGTH - (largest >> j)]) for j in range(largest.bit_length())]
-        scale = largest / LENGTH * LENGTH * float(sum(terms))
-        rows.append(
-            {
-                "what": "random",
-                "J": coupling,
-                "sizes": f"{largest} or {largest // 2}",
-                "largest": largest,
-                "kl": float(expected[0]),
-                "balanced": reveal_error(curve, (largest,) * (LENGTH // largest)),
-                "lower": scale / 16,
-                "upper": scale / 2,
-            }
-        )
+        found = li_cai(target, (largest,) * (LENGTH // largest))
+        row: Row = {"what": "random", "J": coupling, "sizes": f"{largest} or {largest // 2}", "largest": largest}
+        row |= {"kl": float(expected[0]), "balanced": found["kl"], "lower": found["theorem2_lower"]}
+        rows.append({**row, "upper": found["theorem2_upper"], "safe": found["theorem2_safe"]})
     return rows
 
 

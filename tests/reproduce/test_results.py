@@ -14,8 +14,8 @@ from ddm_pyro.reproduce.plots import svg
 
 DOCS = Path(__file__).parents[2] / "docs"
 STORED = DOCS / "figures" / "reproduce"
-#: Experiments whose quick form takes longer than a few seconds.
-SLOW: set[str] = set()
+#: Experiments whose quick form takes longest.
+SLOW = {"samplers-side-by-side", "score-stability", "trained-networks"}
 
 
 @pytest.fixture(autouse=True)
