@@ -50,6 +50,7 @@ def reproduce(name: str | None, listing: bool, out: Path, seed: int, quick: bool
         wanted = names() if name == ALL else [experiment(name).name]
     except ValueError as error:
         raise Refused(sentence(error)) from None
+    out.mkdir(parents=True, exist_ok=True)  # where nothing can be written, say so before minutes of work
     values, outcomes = [], []
     for one in wanted:
         start = time.monotonic()

@@ -54,3 +54,14 @@ def test_unknown_names_and_no_name_are_refused_in_one_sentence(tmp_path: Path) -
     assert "Did you mean 'potts-kl'?" in told.stderr
     assert invoke("reproduce").exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PottsKL, "measure", lambda self, work: pytest.fail("measured"))
+    (tmp_path / "file").write_text("")
+    told = invoke("reproduce", "potts-kl", "--out", tmp_path / "file" / "inside")
+    assert told.exit_code != 0
+    assert len(told.stderr.splitlines()) == 1
+    assert "Error: " in told.stderr
