@@ -41,8 +41,9 @@ class Chain:
         return cls(reverse, len(reverse.times) - 1 + reverse.denoise)
 
     def start(self) -> TorchDistribution:
-        """The law of state 0, the process's prior."""
-        return self.reverse.process.prior()
+        """The law of state 0, the process's prior, on the device of the model."""
+        with self.reverse.device:
+            return self.reverse.process.prior()
 
     def step(self, x: Tensor, k: int) -> StepLaw:
         """The law of state k + 1 given state k = x, (..., L)."""

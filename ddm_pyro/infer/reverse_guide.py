@@ -140,7 +140,8 @@ class ReverseGuide(AutoGuide):
             resolve_times([self.sampler], model, None, times)
         grid = torch.tensor(times, dtype=torch.float64, device=model.device)
         chain = Chain(Reverse((self.sampler,), model, grid, denoise, own_grid=False), len(program.times))
-        return noise_law(program.process, program.times[-1]), chain
+        with model.device:
+            return noise_law(program.process, program.times[-1]), chain
 
 
 def noise_law(process: Process, time: float) -> TorchDistribution:

@@ -43,6 +43,10 @@ WORLDS = {
 }
 
 
+# Where factories put tensors: on the device, or on the host (None) while the model is on the device.
+DEFAULTS = ["cuda", None]
+
+
 @pytest.fixture
 def quiet():
     # Checks of values read them; turned off, nothing may.
@@ -60,12 +64,13 @@ def model(name, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("density", ["fixed", "pseudo", "bound"])
 @pytest.mark.parametrize("name", WORLDS)
-def test_draws_and_densities_stay_on_the_device(name, density, dtype, quiet) -> None:
+def test_draws_and_densities_stay_on_the_device(name, density, dtype, default, quiet) -> None:
     if (name, density) == ("uniform", "fixed"):
         density = "pseudo"
-    with fake_cuda():
+    with fake_cuda(default):
         prior = DiffusionPrior(*model(name, dtype)[:2], density, model(name)[2], num_samples=2).expand((2, 3))
         x = prior.sample()
         log_p = prior.log_prob(x)
@@ -73,9 +78,10 @@ def test_draws_and_densities_stay_on_the_device(name, density, dtype, quiet) -> 
         assert (log_p.device.type, log_p.shape, log_p.dtype) == ("cuda", (2, 3), torch.float64)
 
 
+@pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("name", WORLDS)
-def test_sites_stay_on_the_device(name, quiet) -> None:
-    with fake_cuda():
+def test_sites_stay_on_the_device(name, default, quiet) -> None:
+    with fake_cuda(default):
         prior = DiffusionPrior(*model(name)[:2], "pseudo", model(name)[2])
 
         def program():
@@ -91,16 +97,17 @@ def test_sites_stay_on_the_device(name, quiet) -> None:
             assert trace.nodes[site]["log_prob"].shape == (5,)
 
 
+@pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("name", ["ancestral", "euler", "uniform"])
-def test_guides_stay_on_the_device(name, quiet) -> None:
-    with fake_cuda():
+def test_guides_stay_on_the_device(name, default, quiet) -> None:
+    with fake_cuda(default):
         pyro.clear_param_store()
         sampler, network, _ = model(name)
 
         def program():
             with pyro.plate("rows", 5):
-                x = pyro.sample("x", dist.Categorical(torch.ones(LENGTH, VOCAB)).to_event(1))
-                pyro.sample("y", dist.Normal(x.float(), 1.0).to_event(1), obs=torch.zeros(5, LENGTH))
+                x = pyro.sample("x", dist.Categorical(torch.ones(LENGTH, VOCAB, device="cuda")).to_event(1))
+                pyro.sample("y", dist.Normal(x.float(), 1.0).to_event(1), obs=torch.zeros(5, LENGTH, device="cuda"))
 
         noisy = noised(program, "x", network.process, [0.3, 0.6, 0.9])
         guide = ReverseGuide(sampler, network, noisy)
