@@ -104,17 +104,19 @@ class Best(Bound):
             facts = facts_of(target, model, sampler, steps, times, self.name)
         except NotApplicable as refusal:
             reasons.append(str(refusal))
-            attempt(lambda: PathKL()(**asked))
+            divergences: list[Bound] = [PathKL()]
         else:
+            divergences = []
             for bound in continuous:
                 attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
         if self.knowledge == "score":
             attempt(lambda: KernelTV()(**asked))
         if sampler is not None and self.knowledge == "score" and model.process.is_masked:
             attempt(lambda: _certifying(Discretization()(**asked)))
-        if sampler is not None and not attempt(lambda: PlanKL()(**asked)):
-            # With a plan the kernels' divergence only adds that of the reveal times.
-            attempt(lambda: KernelKL()(**asked))
+        if sampler is not None:
+            # With a plan the kernels' divergence only adds that of the reveal times; in continuous time it is path-kl.
+            divergences = [PlanKL(), KernelKL(), *divergences]
+        any(attempt(lambda bound=bound: bound(**asked)) for bound in divergences)  # type: ignore[misc]
         return smallest(found, reasons)
 
 

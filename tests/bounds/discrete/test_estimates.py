@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from scipy.stats import norm
 from torch.distributions import constraints
 
 import ddm_pyro as ddm
-from ddm_pyro.bounds import Floored, KernelKL, NotApplicable, PlanKL
+from ddm_pyro.bounds import Best, Floored, KernelKL, NotApplicable, PlanKL
 from ddm_pyro.bounds.discrete import case, kernel_kl, patterns
 from ddm_pyro.parameterizations.counted import Counted
 from ddm_pyro.rates import Masked, Uniform
@@ -181,6 +182,21 @@ def test_the_budget_holds_at_any_size(budget):
         assert (model.count.calls, model.count.rows) == (budget, 64 * budget)
         assert found.value <= 1.0
         assert found.vacuous == (found.value >= 1)
+
+
+@pytest.mark.parametrize("sampler", [FirstHitting(), FirstHitting(refresh=2), Ancestral(), None])
+def test_best_keeps_its_budget_and_its_risk(sampler, too_large, monkeypatch):
+    asked, limit = [], ddm.bounds.discrete.path_kl.upper_limit
+    for place in ("path_kl", "discretization", "monte_carlo"):
+        module = importlib.import_module(f"ddm_pyro.bounds.discrete.{place}")
+        monkeypatch.setattr(module, "upper_limit", lambda v, c, h=None: asked.append(1 - c) or limit(v, c, h))
+    monkeypatch.setattr("ddm_pyro.bounds.case.STATES", 1)
+    monkeypatch.setattr("ddm_pyro.bounds.discrete.discretization.EXACT_PAIRS", 1)
+    model = Counted(Tilted(POTTS.denoiser(MASKED), 0.5))
+    steps = 4 if isinstance(sampler, Ancestral) else None
+    Best()(target=POTTS, model=model, sampler=sampler, steps=steps, confidence=0.9, budget=6, seed=0)
+    assert 0 < sum(asked) <= 0.1 + 1e-12
+    assert 0 < model.count.rows <= 6 * 64
 
 
 def test_seeds_repeat_and_leave_the_generator_alone(too_large):
