@@ -31,7 +31,7 @@ def world(rng):
     return target, model, ddm.create("samplers", f"core/{name}"), steps
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_no_split_certificate_is_below_the_distance(seed) -> None:
     target, model, sampler, steps = world(np.random.default_rng(seed))
     law = ddm.push(sampler, model, steps=steps)

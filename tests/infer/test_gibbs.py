@@ -38,6 +38,7 @@ def test_corrected_chains_have_the_posterior_as_their_law():
     torch.testing.assert_close(draws.probabilities("x", 3), exact, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_uncorrected_chains_have_the_split_law():
     torch.manual_seed(2)
     process, level = worlds.uniform(), 0.2

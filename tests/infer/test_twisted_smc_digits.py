@@ -66,6 +66,7 @@ def exact(chain, y, observed):
     return weights[-1].logsumexp(-1), joint
 
 
+@pytest.mark.slow
 def test_five_times_the_effective_sample_size(chain, program, data):
     torch.manual_seed(1)
     plain = TwistedSMC(program, 256, twist="none").run(*data)

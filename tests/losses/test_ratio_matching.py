@@ -223,6 +223,7 @@ def test_shapes_rows_and_conditions():
         torch.testing.assert_close(part, whole[k::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [networks.HollowMLP, networks.HollowTransformer])
 def test_a_hollow_network_learns_the_score_from_it(network):
     small = world("uniform", "constant", (3, 3), np.array([[8.0, 1, 1], [1, 8, 1], [1, 1, 8]]) / 30)

@@ -184,6 +184,7 @@ def test_an_exact_model_makes_no_score_error(rate) -> None:
     assert (abs(found.total) < 1e-12) == rate.has_mask
 
 
+@pytest.mark.slow
 def test_rates_without_a_limit_at_zero_are_refused() -> None:
     target = ddm.targets.RandomTabular(num_states=3, length=2, seed=1)
     process = ddm.ForwardProcess(ddm.rates.Uniform(3), ddm.schedules.LogLinear(), length=2)

@@ -68,6 +68,7 @@ def test_above_the_distance(seed):
     assert found.terms["quadrature"] <= 1e-2 * found.value
 
 
+@pytest.mark.slow
 def test_more_steps_make_it_smaller_and_sure_jumps_make_it_infinite():
     target = ddm.targets.Tabular(torch.from_numpy(oracles.hash_pmf(2, 2)))
     process = ddm.ForwardProcess(Uniform(2), Constant(total=3.0), length=2)

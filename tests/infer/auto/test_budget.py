@@ -54,6 +54,7 @@ def test_a_small_grid_within_a_minute(model):
     assert median(seconds for _, _, seconds in runs) < 60
 
 
+@pytest.mark.slow
 def test_a_small_grid_in_a_hundred_steps():
     kl, ess, _ = train(0, 100, 64)
     assert 0.0 < kl < 0.5
