@@ -66,12 +66,13 @@ def compare(estimate: Estimate, metric: Any, space: StateSpace, certified: tuple
     """Entries ``bound`` .. ``ratio`` of a row: the smallest certificate on the metric's scale, and whether it holds."""
     entries = [_entry(one, metric, space) for one in certified]
     found = [entry for entry in entries if entry["value"] is not None]
-    best = min(found, key=lambda entry: entry["value"], default=None)
+    # A certificate with a violated hypothesis proves nothing: it must not stand before one that does.
+    best = min(found, key=lambda entry: (_is_violated(entry["hypotheses"]), entry["value"]), default=None)
     if best is None:
         return {"bounds": entries}
     bound, lcb = best["value"], estimate.lcb
     limit = bound * (1.0 + TOLERANCE) + TOLERANCE
-    judged = lcb is not None and best["hypotheses"] != "violated" and "violated" not in str(best["hypotheses"])
+    judged = lcb is not None and not _is_violated(best["hypotheses"])
     return {
         "bound": bound,
         "bound_id": best["source"],
@@ -81,6 +82,11 @@ def compare(estimate: Estimate, metric: Any, space: StateSpace, certified: tuple
         "holds": bool(lcb <= limit) if judged and lcb is not None else None,
         "ratio": estimate.value / bound if 0.0 < bound < math.inf and math.isfinite(estimate.value) else None,
     }
+
+
+def _is_violated(hypotheses: Any) -> bool:
+    states = hypotheses.values() if isinstance(hypotheses, Mapping) else (hypotheses,)
+    return "violated" in states
 
 
 def _entry(one: Certified, metric: Any, space: StateSpace) -> dict[str, Any]:

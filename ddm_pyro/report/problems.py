@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddm_pyro.report.labels import Labels
@@ -77,7 +77,9 @@ def problems_of(rows: Sequence[Row]) -> tuple[Problem, ...]:
 
 
 def violations_of(rows: Sequence[Row]) -> tuple[Violation, ...]:
-    """Rows with ``holds == False``: the theorem, its hypotheses' check or the measurement is wrong.
+    """Rows with ``holds == False`` and nothing assumed: the theorem, its hypotheses' check or the measurement is wrong.
+
+    Where a hypothesis was only assumed, a value above the bound refutes that assumption and nothing else.
 
     Example:
         >>> [one.where for one in violations_of([{"sampler": "core/euler", "metric": "core/tv", "holds": False}])]
@@ -94,8 +96,12 @@ def violations_of(rows: Sequence[Row]) -> tuple[Violation, ...]:
             words(row.get("hypotheses")),
         )
         for row in rows
-        if row.get("holds") is False
+        if row.get("holds") is False and not _is_assumed(row.get("hypotheses"))
     )
+
+
+def _is_assumed(hypotheses: object) -> bool:
+    return "assumed" in (hypotheses.values() if isinstance(hypotheses, Mapping) else (hypotheses,))
 
 
 def words(value: object) -> str:

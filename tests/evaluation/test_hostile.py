@@ -28,7 +28,7 @@ def register_metrics(register):
 
 @hookimpl
 def register_bounds(register):
-    for name in ("Good", "Bad", "Low"):
+    for name in ("Good", "Bad", "Low", "Void"):
         register(BoundSpec(name.lower(), factory=f"{HERE}:{name}"))
 
 def __getattr__(name):
@@ -114,6 +114,10 @@ def __getattr__(name):
     class Low:
         def __call__(self, *, target, model, sampler, steps, seed=None):
             return Certificate(1e-6, {"model": "verified"})
+
+    class Void:
+        def __call__(self, *, target, model, sampler, steps, seed=None):
+            return Certificate(0.0, {"never violated": "verified", "model": "violated"})
 
     class Bad:
         def __call__(self, **given):
@@ -243,6 +247,15 @@ def test_bounds_of_a_plugin_stand_beside_the_value(install):
     assert (kl["bound"], kl["holds"]) == (None, None)
     assert [(one["id"], one["status"]) for one in tv["bounds"]] == [("hostile/bad", "error"), ("hostile/good", "ok")]
     assert "OSError: no disk" in tv["bounds"][0]["reason"]
+
+
+def test_a_violated_hypothesis_never_hides_a_bound(install):
+    registry = install(HOSTILE, "hostile")
+    plan = Plan.from_dict(small_plan(bounds=["hostile/void", "hostile/low"]))
+    (row,) = evaluate(plan, registry=registry).rows
+    assert (row["bound_id"], row["holds"]) == ("hostile/low", False)
+    (alone,) = evaluate(Plan.from_dict(small_plan(bounds=["hostile/void"])), registry=registry).rows
+    assert (alone["bound"], alone["holds"]) == (0.0, None)
 
 
 def test_a_bound_below_the_value_does_not_hold(install):

@@ -141,6 +141,21 @@ def test_only_false_is_a_violation() -> None:
     assert len(violations_of([row(holds=held) for held in (True, None, False, 0)])) == 1
 
 
+@pytest.mark.parametrize(
+    ("hypotheses", "fails"),
+    [
+        (None, 1),
+        ({}, 1),
+        ("verified", 1),
+        ({"a": "verified"}, 1),
+        ({"a": "verified", "b": "assumed"}, 0),
+        ("assumed", 0),
+    ],
+)
+def test_a_bound_that_assumes_something_fails_nothing(hypotheses, fails) -> None:
+    assert len(violations_of([row(holds=False, hypotheses=hypotheses)])) == fails
+
+
 def test_styles_stay_apart_without_color() -> None:
     chosen = styles([str(k) for k in range(28)])
     assert len({(style.marker, style.dashes) for style in chosen.values()}) == 28
