@@ -11,11 +11,13 @@ from pyro.poutine.escape_messenger import EscapeMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
 
 from ddm_pyro.spaces import describe_size
 
 if TYPE_CHECKING:
     from pyro.distributions import TorchDistribution
+    from pyro.poutine.trace_struct import Trace
 
 
 def refuse_silent_enumeration(law: TorchDistribution) -> None:
@@ -60,6 +62,11 @@ def wants_scalars(name: str) -> bool:
     traces = [getattr(frame, kind, None) for frame in frames for kind in ("trace", "enum_trace")]
     names = {site for trace in traces if trace is not None for site in trace}
     return f"{name}_index" in names or (_model_is_enumerated(frames) and name not in names)
+
+
+def open_traces() -> list[Trace]:
+    """The traces that record what is drawn now."""
+    return [frame.trace for frame in _PYRO_STACK if isinstance(frame, TraceMessenger)]
 
 
 def warn_of_unguided(name: str, hidden: list[str], remedy: str) -> None:

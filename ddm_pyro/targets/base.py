@@ -62,13 +62,13 @@ class Target(TokenLaw):
     def tabular(self) -> distributions.Tabular:
         """The pmf. Raises ValueError naming the size when the space is too large to list."""
         total = self.space.require_enumerable("A pmf")
-        law = self.expand(())
-        pieces = [
-            law.log_prob(
-                self.space.unindex(torch.arange(start, min(start + TABULAR_CHUNK, total), device=self._device))
-            )
-            for start in range(0, total, TABULAR_CHUNK)
-        ]
+        batch = self.batch_shape
+        chunks = torch.arange(total, device=self._device).split(max(1, TABULAR_CHUNK // max(1, batch.numel())))
+        pieces = []
+        for index in chunks:
+            x = self.space.unindex(index).reshape(-1, *(1,) * len(batch), self.space.length)
+            # Of an expanded law, whose batch elements are all the same, the first one.
+            pieces.append(self.log_prob(x).reshape(len(index), -1)[:, 0])
         return distributions.Tabular(torch.cat(pieces).exp(), space=self.space)
 
     def denoiser(self, process: Process) -> Parameterization:

@@ -107,6 +107,13 @@ def test_posterior_without_evidence_is_the_marginals(make):
 
 
 @every
+def test_an_expanded_target_has_the_same_pmf(make):
+    pmf = make().tabular().pmf
+    for batch in ((1,), (2, 3)):
+        torch.testing.assert_close(make().expand(batch).tabular().pmf, pmf, rtol=1e-12, atol=0)
+
+
+@every
 def test_the_denoiser_conditions_on_what_is_seen(make):
     """Any two positions: p(x_a, x_b) = p(x_a) p(x_b | x_a), the conditional through the posterior."""
     target = make()

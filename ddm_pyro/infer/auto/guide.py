@@ -37,8 +37,9 @@ class AutoDiscreteDiffusion(AutoGuide):
     the forward process, so that the ELBO is a lower bound on log Z for any network.
 
     Train it with its own objective, ``SVI(model, guide, optim, loss=guide.elbo(64))``. Pyro's ``Trace_ELBO``,
-    ``TraceGraph_ELBO`` and ``TraceEnum_ELBO`` have the right value and gradient too, with more noise; ``RenyiELBO``
-    refuses. Beside continuous sites, put it in an ``AutoGuideList`` with ``poutine.block(model, expose=[...])``.
+    ``TraceGraph_ELBO`` and, in float64 programs, ``TraceEnum_ELBO`` have the right value and gradient too, with more
+    noise; ``RenyiELBO`` refuses. Beside continuous sites, put it in an ``AutoGuideList`` with
+    ``poutine.block(model, expose=[...])``.
 
     Args:
         model: a Pyro model; its latent sites must be discrete with bounded support, its plates vectorised and whole.
