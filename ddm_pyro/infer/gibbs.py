@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddm_pyro import random, sampling
 from ddm_pyro.distributions import inverse_cdf
+from ddm_pyro.infer.densities import Fixed
 from ddm_pyro.infer.export import ChainDraws
 from ddm_pyro.infer.twisted_smc_problem import Problem
 from ddm_pyro.infer.twisted_smc_track import Track
@@ -37,7 +38,8 @@ class SplitGibbs:
         correct: accept or refuse by the likelihood.
 
     Raises:
-        ValueError: settings out of range, other latent sites, ``correct=False`` with masks.
+        ValueError: settings out of range, other latent sites, ``correct=False`` with masks, a site drawn by
+            ``pyro.sample`` from a prior with ``density="fixed"``.
 
     Example:
         >>> import pyro, pyro.distributions as dist, ddm_pyro as ddm
@@ -109,6 +111,11 @@ class _Chains:
     def __post_init__(self) -> None:
         self.tracks = self.problem.tracks(self.count)
         for name, track in self.tracks.items():
+            if isinstance(self.problem.priors[name]._density, Fixed) and self.problem.alone(name):
+                raise ValueError(
+                    f"Site {name!r} follows one fixed plan, but SplitGibbs runs the sampler by plans of its own; draw "
+                    "it by diffusion_sample, or use TwistedSMC."
+                )
             if not self.correct and track.process.is_masked:
                 raise ValueError(
                     f"correct=False asks how likely noisy tokens are, but {name!r} is noised by masks; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +19,7 @@ from ddm_pyro.infer.chain import Chain
 from ddm_pyro.infer.forward_kernels import Noised
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.sites import PRIOR
-from ddm_pyro.samplers import Sampler
+from ddm_pyro.samplers import Euler, Sampler
 from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.sampling.arguments import leaves_noise, resolve_times
 
@@ -46,6 +47,9 @@ class ReverseGuide(AutoGuide):
     Raises:
         TypeError, ValueError: a program without matching states, with what to do; a sampler that reveals a fixed
             number of positions a step, which the forward kernels do not.
+
+    Warns:
+        UserWarning: a clipped Euler sampler without masks, whose steps miss states that the forward kernels reach.
 
     Example:
         >>> import ddm_pyro as ddm, pyro.distributions as dist
@@ -85,6 +89,13 @@ class ReverseGuide(AutoGuide):
             raise ValueError(
                 f"{sampler} reveals a fixed number of positions a step, forward kernels do not; use Ancestral(), or "
                 "AutoDiscreteDiffusion, whose orders need no kernels."
+            )
+        if isinstance(sampler, Euler) and sampler.negative == "clip" and not model.process.is_masked:
+            warnings.warn(
+                "Euler(negative='clip') never leaves a token as it is where a step is clipped, but the forward kernels "
+                "do: the guide misses states of the model, and evidence weighed by it is too small. Use Ancestral(), "
+                "or Euler(negative='raise') with enough steps.",
+                stacklevel=2,
             )
         super().__init__(program, create_plates=create_plates)
         self.sampler, self.site, self.cond = sampler, site, cond

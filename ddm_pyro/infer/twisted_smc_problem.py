@@ -75,10 +75,13 @@ class Problem:
         out = {}
         for name, prior in self.priors.items():
             # A prior that is a distribution of its own may follow one fixed plan; diffusion_sample draws its plans.
-            alone = PRIOR not in self.program.sites[name]["infer"]
-            plan = prior._density.plan if alone and isinstance(prior._density, Fixed) else None
+            plan = prior._density.plan if self.alone(name) and isinstance(prior._density, Fixed) else None
             out[name] = Track(prior, count, self.program.padded(name), plan)
         return out
+
+    def alone(self, name: str) -> bool:
+        """Whether a diffusion site is ``pyro.sample(name, DiffusionPrior(...))``, without a plan of its own."""
+        return PRIOR not in self.program.sites[name]["infer"]
 
     def groups(self, values: Tensor) -> Tensor:
         """Sum over everything but particles and groups: (P, d_M, ..., d_1) -> the same with ones."""

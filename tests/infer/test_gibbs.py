@@ -101,3 +101,18 @@ def test_other_latent_sites_are_refused():
 
     with pytest.raises(ValueError, match="'noise' is latent too"):
         SplitGibbs(model).run(sweeps=2)
+
+
+def test_a_fixed_plan_is_refused():
+    forward = ddm.ForwardProcess(ddm.rates.Masked(2), ddm.schedules.Linear(), length=2)
+    model = ddm.targets.Product([[0.2, 0.8], [0.6, 0.4]]).denoiser(forward)
+    prior = DiffusionPrior(ddm.samplers.FirstHitting(), model, density="fixed")
+
+    def program(sample):
+        x = sample("x", prior)
+        pyro.sample("y", dist.Bernoulli(0.2 + 0.6 * x).to_event(1), obs=torch.ones(2))
+
+    with pytest.raises(ValueError, match=r"'x' follows one fixed plan.*diffusion_sample"):
+        SplitGibbs(program, num_chains=4).run(pyro.sample, sweeps=2)
+    # Its plans are sites of their own here, so the density of the prior does not count.
+    assert SplitGibbs(program, num_chains=4).run(diffusion_sample, sweeps=2).samples["x"].shape == (4, 2, 2)

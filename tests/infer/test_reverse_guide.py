@@ -316,7 +316,7 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="no latent site 'x'"):
         ReverseGuide(samplers.Ancestral(), model(forward), observed)()
     linear = small("uniform")
-    early = ReverseGuide(samplers.Euler(), model(linear), noised(plain, "x", linear, [0.5, 1.0]))
+    early = ReverseGuide(samplers.Euler(negative="raise"), model(linear), noised(plain, "x", linear, [0.5, 1.0]))
     with pytest.raises(ValueError, match=r"reverse rate of .* is infinite"):
         early()
     program = noised(plain, "x", linear, [0.5, 0.9])
@@ -334,3 +334,21 @@ def test_pyro_itself_warns_when_the_kernels_are_left_out() -> None:
     assert any("x@1" in str(one.message) for one in caught)
     assert isinstance(Net(3), torch.nn.Module)
     assert uniform().space.mask is None
+
+
+def test_a_clipped_sampler_that_misses_states_is_warned_about() -> None:
+    forward = ddm.ForwardProcess(ddm.rates.Uniform(2), ddm.schedules.Linear(), length=1)
+    model = ddm.targets.Product([[0.3, 0.7]]).denoiser(forward)
+
+    def plain():
+        pyro.sample("x", dist.Categorical(torch.tensor([[0.3, 0.7]])).to_event(1))
+
+    program = noised(plain, "x", forward, [0.5, 0.9])
+    with pytest.warns(UserWarning, match="misses states of the model"):
+        guide = ReverseGuide(samplers.Euler(), model, program)
+    # Nothing changes in [0.5, 0.9] and then in [0, 0.5]: likely under the kernels, impossible in a clipped step.
+    still = {name: torch.tensor([1]) for name in ("x", "x@1", "x@2")}
+    for sampler, possible in ((None, False), (samplers.Ancestral(), True)):
+        guide = guide if sampler is None else ReverseGuide(sampler, model, program)
+        trace = poutine.trace(poutine.condition(guide, still)).get_trace()
+        assert (trace.log_prob_sum() > -torch.inf) == possible
