@@ -24,6 +24,10 @@ FIRST_PANEL = 1e-9
 #: Each further panel ends so many times later.
 GROWTH = 8.0
 
+#: Equal parts of [0, 1] that no panel reaches across for a model that depends on time: what it does within a
+#: hundredth of the time is then seen, whatever the noise.
+PARTS = 16
+
 #: Halvings that invert a monotone function of time.
 BISECTIONS = 64
 
@@ -53,7 +57,7 @@ def clock_of(process: Process, model: Parameterization, stop: float) -> Clock:
     schedule = getattr(process, "schedule", None)
     if process.is_masked:
         low, high = (float(process.mask_probability(float64(t))) for t in (stop, 1.0))
-        edges = (low, high) if model.time_free else _graded(low, high)
+        edges = (low, high) if model.time_free else _parted(_graded(low, high), process.mask_probability)
 
         def pace(t: Tensor) -> Tensor:
             return 1.0 / process.mask_decay(t)
@@ -63,8 +67,9 @@ def clock_of(process: Process, model: Parameterization, stop: float) -> Clock:
         low, end = (float(schedule.sigma(float64(t))) for t in (stop, 1.0))
         high = min(end, NOISE_END)
         time = lambda u: schedule.inverse(torch.exp(-u))  # noqa: E731
-        return Clock(low, high, time, lambda t: 1.0 / schedule.rate(t), _graded(low, high), cut=end > NOISE_END)
-    return Clock(stop, 1.0, lambda u: u, torch.ones_like, _graded(stop, 1.0))
+        edges = _parted(_graded(low, high), schedule.sigma)
+        return Clock(low, high, time, lambda t: 1.0 / schedule.rate(t), edges, cut=end > NOISE_END)
+    return Clock(stop, 1.0, lambda u: u, torch.ones_like, _parted(_graded(stop, 1.0), lambda t: t))
 
 
 def _graded(low: float, high: float) -> tuple[float, ...]:
@@ -75,6 +80,13 @@ def _graded(low: float, high: float) -> tuple[float, ...]:
         inner.append(first)
         first *= GROWTH
     return (low, *inner, high)
+
+
+def _parted(edges: tuple[float, ...], of_time: Callable[[Tensor], Tensor]) -> tuple[float, ...]:
+    """With the values at equal parts of time as well, past the first two panels, which are for singularities."""
+    parts = [float(of_time(float64(k / PARTS))) for k in range(1, PARTS)]
+    after = edges[2] if len(edges) > 2 else edges[0]
+    return tuple(sorted({*edges, *(u for u in parts if after < u < edges[-1])}))
 
 
 def _inverse(f: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:

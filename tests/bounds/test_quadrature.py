@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import ddm_pyro as ddm
 from ddm_pyro.bounds.quadrature import integrate
 
 
@@ -36,3 +37,26 @@ def test_panels_are_halved_where_it_matters() -> None:
     assert value.item() == pytest.approx((math.atan(70.0) + math.atan(30.0)) * 100, rel=1e-9)
     assert len(calls) > 3
     assert calls[0] == 15
+
+
+@pytest.mark.parametrize("schedule", ["linear", "log-linear", "cosine"])
+@pytest.mark.parametrize(("start", "end"), [(0.36, 0.38), (0.901, 0.911)])
+def test_a_short_lapse_of_a_model_is_not_missed(schedule, start, end) -> None:
+    """One token, revealed at a time with law q(t) / q(1): wrong only in a window, TV is the window's share of it."""
+    target = ddm.targets.Tabular(torch.tensor([0.25, 0.75]))
+    forward = ddm.ForwardProcess(ddm.rates.Masked(2), ddm.create("schedules", f"core/{schedule}"), length=1)
+
+    class Lapse(ddm.Parameterization):
+        def x0_log_probs(self, x, t, *, at=None):
+            t = torch.as_tensor(t, dtype=torch.float64).expand(x.shape[:-1])
+            first = torch.where((t > start) & (t < end), 0.75, 0.25)
+            table = torch.stack([first, 1 - first], -1).unsqueeze(-2)
+            seen = torch.nn.functional.one_hot(x.clamp(max=1), 2).double()
+            table = torch.where((x == 2).unsqueeze(-1), table, seen).log()
+            return table if at is None else table.flatten(0, -2)[at]
+
+    q = forward.mask_probability(torch.tensor([start, end, 1.0], dtype=torch.float64))
+    share = float((q[1] - q[0]) / q[2])
+    found = ddm.bounds.Row()(target=target, model=Lapse(forward))
+    assert found.value >= 0.5 * share * (1 - 1e-6)
+    assert found.value == pytest.approx(0.5 * share, rel=0.05)
