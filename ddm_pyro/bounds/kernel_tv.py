@@ -37,8 +37,8 @@ TOLERANCE, ORDER_GAIN = 1e-10, 32.0
 #: Rates per log sigma, at the end of the first panel, that are not singular at 0.
 VANISHING = 1e-6
 
-#: Long enough for a chain with constant rates to end where it ends.
-LONG = 4000.0
+#: Long enough for a chain with constant rates to end where it ends, after so many doublings: rates above ``VANISHING``.
+LONG, DOUBLINGS = 4000.0, 20
 
 
 @final
@@ -149,10 +149,19 @@ def learned_kernel(case: Case) -> tuple[Tensor, float]:
         # Rates singular like 1/sigma are constant per log sigma; the others vanish, and all they still do is an error.
         error += float(torch.where(last < VANISHING, last, 0.0).sum(-1).max())
         last = torch.where(last < VANISHING, 0.0, last)
-        kernel = kernel @ torch.linalg.matrix_exp(LONG * (last - torch.diag(last.sum(-1))))
+        kernel = kernel @ _ended(last - torch.diag(last.sum(-1)))
     if endless:
-        kernel = torch.linalg.matrix_exp(LONG * _generators(case, torch.tensor([high]).double())[0]) @ kernel
+        kernel = _ended(_generators(case, torch.tensor([high]).double())[0]) @ kernel
     return kernel, error
+
+
+def _ended(generator: Tensor) -> Tensor:
+    """The kernel of a chain with constant rates after LONG 2^DOUBLINGS units of time."""
+    kernel: Tensor = torch.linalg.matrix_exp(LONG * generator)
+    for _ in range(DOUBLINGS):
+        kernel = kernel @ kernel
+        kernel = kernel / kernel.sum(-1, keepdim=True)
+    return kernel
 
 
 def _flow(case: Case, low: float, high: float) -> tuple[Tensor, float]:

@@ -73,3 +73,10 @@ def test_what_is_refused() -> None:
     masked = small.denoiser(ddm.ForwardProcess(ddm.rates.Masked(2), ddm.schedules.Linear(), 2))
     with pytest.raises(NotApplicable, match="without masks"):
         KernelTV()(target=small, model=masked)
+
+
+def test_slow_rates_end_where_they_end() -> None:
+    from ddm_pyro.bounds.kernel_tv import _ended
+
+    generator = torch.tensor([[-1e-4, 1e-4], [3e-4, -3e-4]], dtype=torch.float64)
+    assert torch.allclose(_ended(generator), torch.tensor([0.75, 0.25], dtype=torch.float64), atol=1e-12, rtol=0)
