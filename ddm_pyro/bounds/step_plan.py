@@ -192,7 +192,7 @@ def _unreached(accuracy: float, metric: Any, steps: int, last: tuple[Certificate
         return f"No plan of at most {steps} steps could be made for accuracy={accuracy:.4g}."
     certificate = last[0]
     score = certificate.terms.get("score")
-    share = f", its score term alone is {score:.4g}: train longer" if score else "; allow more steps with max_steps="
+    share = f", its score term alone is {score:.4g}: train longer" if score else f"; max_steps={steps} allows no more"
     return (
         f"accuracy={accuracy:.4g} in {metric!r} is not certified by {steps} steps: "
         f"{certificate.source} gives {certificate.value:.4g}{share}."
