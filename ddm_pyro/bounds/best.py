@@ -6,21 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
+from ddm_pyro.bounds.adjoint_ipm import AdjointIPM
 from ddm_pyro.bounds.base import Bound, NotApplicable
 from ddm_pyro.bounds.certificate import Certificate
-from ddm_pyro.bounds.continuous import (
-    AdjointIPM,
-    ConditionedPathKL,
-    ContinuousBound,
-    ExitRouting,
-    GeneralizedPinsker,
-    Local,
-    PathKL,
-    Row,
-)
+from ddm_pyro.bounds.continuous import ContinuousBound
 from ddm_pyro.bounds.discrete import Discretization, KernelKL, PlanKL
 from ddm_pyro.bounds.facts import facts_of
 from ddm_pyro.bounds.kernel_tv import KernelTV
+from ddm_pyro.bounds.path_kl import ConditionedPathKL, PathKL
+from ddm_pyro.bounds.rows import ExitRouting, GeneralizedPinsker, Local, Row
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ddm_pyro.arrays import float64
+from ddm_pyro.bounds.tables import carried, padded, pattern_mass, position_kernels
 from ddm_pyro.plugins.errors import NotApplicable
 
 if TYPE_CHECKING:
@@ -86,18 +86,12 @@ class Case:
     @cached_property
     def padded(self) -> Tensor:
         """p_0 as a tensor over the process's symbols, zero on masks."""
-        space = self.process.space
-        table = torch.zeros(space.radices, dtype=torch.float64)
-        table[tuple(slice(0, size) for size in space.position_sizes)] = self.data.reshape(space.position_sizes)
-        return table
+        return padded(self.data, self.process.space)
 
     @cached_property
     def contexts(self) -> Tensor:
         """P(the tokens shown by x), masks summed over, (N,): p_t(x) = q^n (1 - q)^(L - n) times it."""
-        table = self.data.reshape(self.process.space.position_sizes)
-        for axis in range(table.dim()):
-            table = torch.cat([table, table.sum(axis, keepdim=True)], axis)
-        return table.reshape(-1)
+        return pattern_mass(self.data, self.process.space)
 
     def masked_law(self, q: Tensor) -> Tensor:
         """The law of a sequence whose positions are masked with probability q, (T,) -> (T, N)."""
@@ -114,12 +108,7 @@ class Case:
 
     def noised(self, t: float) -> Tensor:
         """p_t at one time: one kernel a position, applied along its axis."""
-        space = self.process.space
-        table = self.padded
-        kernels = position_kernels(self.process, 0.0, t)
-        for position, kernel in enumerate(kernels):
-            table = torch.tensordot(table, kernel, ([position], [0])).movedim(-1, position)
-        return table.reshape(space.num_states)
+        return carried(self.padded, position_kernels(self.process, 0.0, t)).reshape(-1)
 
     @cached_property
     def prior(self) -> Tensor:
@@ -151,16 +140,6 @@ class Case:
             own = (self.process.moves(self.states) == self.states.unsqueeze(-1)).expand_as(exact)
             none = torch.zeros((), dtype=torch.float64)
             yield here, torch.where(own, none, exact), torch.where(own, none, learned), torch.where(own, none, forward)
-
-
-def position_kernels(process: Process, s: float, t: float) -> list[Tensor]:
-    """P(x_t^l = . | x_s^l = .) of each position over its own symbols, rows from."""
-    space = process.space
-    symbols = space.num_symbols
-    start = torch.eye(symbols, dtype=torch.float64).unsqueeze(1).expand(symbols, space.length, symbols)
-    table = process.evolve(start, float64(s), float64(t)) if t > s else start
-    columns = [[*range(size), *([space.mask] if space.mask is not None else [])] for size in space.position_sizes]
-    return [table[own][:, position][:, own] for position, own in enumerate(columns)]
 
 
 def is_small(space: StateSpace) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from ddm_pyro.bounds.case import Case, position_kernels
+from ddm_pyro.bounds.case import Case
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.clock import FIRST_PANEL, NOISE_END
 from ddm_pyro.bounds.continuous import ContinuousBound
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.steps import dense, law_of
-from ddm_pyro.bounds.facts import Facts, facts_of
+from ddm_pyro.bounds.facts import Facts, facts_of, half_l1
+from ddm_pyro.bounds.tables import joint_kernel, position_kernels
 from ddm_pyro.plugins.errors import NotApplicable
 from ddm_pyro.sampling.loop import denoise_law
 
@@ -106,7 +107,7 @@ class KernelTV(ContinuousBound):
     def _compare(self, facts: Facts, first: float, last: float, learned: Tensor, error: float) -> Certificate:
         case = facts.case
         start, stop = (case.law(torch.tensor([t], dtype=torch.float64))[0] for t in (first, last))
-        initial = 0.5 * float(((start - case.prior) @ learned).abs().sum())
+        initial = half_l1(start @ learned, case.prior @ learned)
         exact = exact_kernel(case, start, stop, first, last)
         score = 0.5 * float(start @ (exact - learned).abs().sum(-1))
         return self._sum(initial, score + error, facts.stopping, {}, kernel_error=error)
@@ -127,9 +128,7 @@ def sampler_kernel(run: Run) -> tuple[Tensor, float]:
 
 def exact_kernel(case: Case, start: Tensor, stop: Tensor, first: float, last: float) -> Tensor:
     """p(x_s = y | x_t = x) = p_s(y) P(x_t = x | x_s = y) / p_t(x) with t = ``first``, s = ``last``, (N, N)."""
-    forward = torch.ones(1, 1, dtype=torch.float64)
-    for kernel in position_kernels(case.process, last, first):
-        forward = torch.kron(forward, kernel)
+    forward = joint_kernel(position_kernels(case.process, last, first))
     possible = (start > 0).unsqueeze(-1)
     joint = (stop.unsqueeze(-1) * forward).T
     return torch.where(possible, joint / torch.where(possible, start.unsqueeze(-1), 1.0), 0.0)

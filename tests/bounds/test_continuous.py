@@ -22,14 +22,14 @@ from ddm_pyro.bounds import (
     PathKL,
     Row,
 )
-from ddm_pyro.bounds.continuous import CONTINUOUS
+from ddm_pyro.bounds.best import LOSS, SCORE
 from ddm_pyro.bounds.facts import facts_of
 
 METRICS = [
     ddm.create("metrics", name)
     for name in ("core/tv", "core/position-tv", "core/bounded-lipschitz", "core/w1-hamming", "core/mmd-hamming")
 ]
-ALL = (*(bound() for bound in CONTINUOUS), KernelTV())
+ALL = (*SCORE, *LOSS, KernelTV())
 
 
 def world(rng, masked, schedule=None):

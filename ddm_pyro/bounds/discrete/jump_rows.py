@@ -21,6 +21,7 @@ from ddm_pyro.bounds.base import NotApplicable
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.noise import Noise
 from ddm_pyro.bounds.discrete.steps import dense, law_of, reverse_kernel, start_gap, unlazy
+from ddm_pyro.bounds.tables import joint_kernel
 from ddm_pyro.distributions import JumpLaw, SequenceLaw
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.sampling.loop import denoise_law
@@ -109,10 +110,7 @@ def _step(run: Run, noise: Noise, exact: Parameterization, t: Tensor, s: Tensor,
                 torch.where(own, 0.0, _by_symbol(model, states, time) / scale) for model in (exact, run.model)
             )
             here = noise.law(pmf, time)
-            later = torch.ones(1, 1, dtype=torch.float64)
-            for kernel in noise.kernels(time, t):
-                later = torch.kron(later, kernel)
-            chance = here.unsqueeze(-1) * later
+            chance = here.unsqueeze(-1) * joint_kernel(noise.kernels(time, t))
             still = (states.unsqueeze(1) == states.unsqueeze(0)).unsqueeze(-1)
             sampler = torch.where(still, rates.unsqueeze(0), 0.0)
             parts = (

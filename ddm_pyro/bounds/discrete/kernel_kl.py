@@ -86,11 +86,10 @@ class KernelKL(Bound):
             if run.space.num_states <= PAIR_STATES:
                 return self._exact(run)
             try:
-                if small:
-                    return self._exact(run)
+                return self._exact(run) if small else self._estimated(run, entropy, confidence, budget, seed)
             except NotIndependent:
-                pass
-            return self._estimated(run, entropy, confidence, budget, seed)
+                # Too many states for pairs, and no table a position: what is left is to estimate.
+                return self._estimated(run, entropy, confidence, budget, seed)
 
     def _exact(self, run: Run) -> Certificate:
         noise = Noise(run.process, run.grid[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddm_pyro.arrays import float64
+from ddm_pyro.bounds.tables import carried, own_symbols, padded, position_kernels
 from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
 from ddm_pyro.processes import Process
 
@@ -35,20 +35,14 @@ class Noise:
 
     def kernels(self, s: Tensor, t: Tensor) -> list[Tensor]:
         """P(x_t^l = . | x_s^l = .), one matrix a position, rows from; s < t."""
-        space = self.process.space
-        own = [[*range(size), *([space.mask] if space.mask is not None else [])] for size in space.position_sizes]
         if self.process.is_masked:
             stay = float(self.kept(t) / self.kept(s))
-            return [_masking(size, stay) for size in space.position_sizes]
-        start = torch.eye(space.num_symbols, dtype=torch.float64).unsqueeze(1).expand(-1, space.length, -1)
-        table = self.process.evolve(start, float64(s), float64(t)).clamp(min=0.0)
-        return [table[some][:, position][:, some] for position, some in enumerate(own)]
+            return [_masking(size, stay) for size in self.process.space.position_sizes]
+        return position_kernels(self.process, s, t)
 
     def law(self, pmf: Tensor, t: Tensor) -> Tensor:
         """The law of X_t, flat over the process's space, from the flat pmf of the data."""
-        space = self.process.space
-        table = torch.zeros(space.radices, dtype=torch.float64)
-        table[tuple(slice(0, size) for size in space.position_sizes)] = pmf.reshape(space.position_sizes)
+        table = padded(pmf, self.process.space)
         if float(t) > 0.0:
             table = carried(table, self.kernels(torch.zeros_like(t), t))
         return table.reshape(-1)
@@ -68,8 +62,7 @@ class Noise:
         table = prior.table()
         space = process.space
         for position, kernel in enumerate(self.kernels(torch.zeros_like(self.first), self.first)):
-            size = space.position_sizes[position]
-            own = [*range(size), *([space.mask] if space.mask is not None else [])]
+            size, own = space.position_sizes[position], own_symbols(space)[position]
             log_prior = log_or_minus_infinity(table.expand(space.length, -1)[position][own].double())
             rows = log_or_minus_infinity(kernel[:size])
             total += float(divergence(rows, log_prior).sum(-1).max())
@@ -80,10 +73,3 @@ def _masking(size: int, stay: float) -> Tensor:
     kernel = torch.eye(size + 1, dtype=torch.float64) * stay
     kernel[:, size] += 1.0 - stay
     return kernel
-
-
-def carried(table: Tensor, kernels: list[Tensor]) -> Tensor:
-    """A law in tensor shape after independent moves of its positions."""
-    for axis, kernel in enumerate(kernels):
-        table = torch.tensordot(table, kernel, ([axis], [0])).movedim(-1, axis)
-    return table

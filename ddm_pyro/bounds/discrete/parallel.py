@@ -23,7 +23,8 @@ from ddm_pyro.bounds.base import BATCH_ROWS
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.contexts import Contexts, all_masks, binomial
 from ddm_pyro.bounds.discrete.estimates import averaged, batch, batches, row_sums
-from ddm_pyro.bounds.discrete.patterns import CHUNK_ENTRIES, log_simplex, pattern_mass
+from ddm_pyro.bounds.discrete.patterns import CHUNK_ENTRIES, log_simplex
+from ddm_pyro.bounds.tables import pattern_mass
 from ddm_pyro.parameterizations import Parameterization
 
 #: Pairs of patterns, one inside the other, over which is summed.

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.bounds.discrete.case import EXACT_STATES, exact_model
+from ddm_pyro.bounds.tables import pattern_mass
 from ddm_pyro.losses.divergence import divergence
 from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.processes import ForwardProcess, Process
 from ddm_pyro.rates import Masked
 from ddm_pyro.schedules import Linear
-from ddm_pyro.spaces import StateSpace
 from ddm_pyro.targets import Product
 
 #: Table entries worked on at once.
@@ -33,20 +33,6 @@ class Curves:
 
     entropy: Tensor
     error: Tensor
-
-
-def pattern_mass(pmf: Tensor, space: StateSpace) -> Tensor:
-    """P(X agrees with the revealed tokens of x) for every x with masks, flat over ``space``.
-
-    Example:
-        >>> mass = pattern_mass(torch.tensor([0.25, 0.75]).double(), StateSpace(2, 1, mask=True))
-        >>> mass.tolist()
-        [0.25, 0.75, 1.0]
-    """
-    table = pmf.reshape(space.position_sizes)
-    for axis in range(space.length):
-        table = torch.cat([table, table.sum(axis, keepdim=True)], axis)
-    return table.reshape(-1)
 
 
 def pattern_curves(target: Any, process: Process, model: Parameterization | None, times: Tensor) -> Curves:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ddm_pyro.bounds.base import NotApplicable
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.noise import Noise
+from ddm_pyro.bounds.tables import joint_kernel, own_symbols
 from ddm_pyro.distributions import JumpLaw, LazyLaw, SequenceLaw
 from ddm_pyro.losses.divergence import divergence, log_or_minus_infinity
 from ddm_pyro.samplers import Ancestral, Gillespie, Sampler
@@ -123,18 +124,14 @@ def dense(law: TorchDistribution, space: StateSpace, rows: int) -> Tensor:
             raise NotApplicable(f"core/kernel-kl needs the density of a step: {error}") from None
     out = torch.ones(rows, 1, dtype=torch.float64)
     table = law.table().expand(rows, -1, -1)
-    for position, size in enumerate(space.position_sizes):
-        own = [*range(size), *([space.mask] if space.mask is not None else [])]
+    for position, own in enumerate(own_symbols(space)):
         out = (out.unsqueeze(-1) * table[:, position, own].unsqueeze(-2)).flatten(1)
     return out
 
 
 def reverse_kernel(kernels: list[Tensor], late: Tensor, early: Tensor, support: Tensor) -> Tensor:
     """P(X_s = y | X_t = x) = p_s(y) P(x | y) / p_t(x), x over the support: (n, N)."""
-    forward = torch.ones(1, 1, dtype=torch.float64)
-    for kernel in kernels:
-        forward = torch.kron(forward, kernel)
-    return early * forward[:, support].T / late.unsqueeze(-1)
+    return early * joint_kernel(kernels)[:, support].T / late.unsqueeze(-1)
 
 
 def _conditional_entropy(noise: Noise, early: Tensor, late: Tensor, s: Tensor, t: Tensor, space: StateSpace) -> float:
