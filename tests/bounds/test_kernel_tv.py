@@ -42,6 +42,15 @@ def test_the_exact_model_has_the_exact_kernel(zeros) -> None:
     assert certificate.value <= start + 1e-7
 
 
+def test_positions_of_different_sizes_keep_their_order() -> None:
+    """The exact model of a law on 2 x 3 tokens has the exact kernel, and its certificate is the start's mismatch."""
+    target = ddm.targets.random_tabular((2, 3), seed=4)
+    rates = [ddm.rates.Uniform(2), ddm.rates.RankOne(torch.tensor([0.2, 0.3, 0.5]))]
+    process = ddm.ForwardProcess(rates, ddm.schedules.Constant(total=1.0))
+    certificate = KernelTV()(target=target, model=target.denoiser(process))
+    assert certificate.terms["score"] < 1e-7
+
+
 @pytest.mark.parametrize("name", ["ancestral", "euler", "tau-leaping"])
 @pytest.mark.parametrize("times", [None, [1.0, 0.6, 0.3, 0.1], [0.9, 0.5, 0.05]])
 def test_steps_with_their_final_denoising(name, times) -> None:
