@@ -4,12 +4,11 @@ from ddm_pyro.infer.auto import AutoDiscreteDiffusion as AutoDiscreteDiffusion
 from ddm_pyro.infer.auto import DensitySampler as DensitySampler
 from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP
-from ddm_pyro.infer.auto import Weighted as Weighted
 from ddm_pyro.infer.auto import fit_density as fit_density
 from ddm_pyro.infer.auto import weigh as weigh
-from ddm_pyro.infer.export import ChainDraws as ChainDraws
-from ddm_pyro.infer.export import SMCDiagnostics as SMCDiagnostics
-from ddm_pyro.infer.export import WeightedPosterior as WeightedPosterior
+from ddm_pyro.infer.draws import ChainDraws as ChainDraws
+from ddm_pyro.infer.draws import SMCDiagnostics as SMCDiagnostics
+from ddm_pyro.infer.draws import WeightedPosterior as WeightedPosterior
 from ddm_pyro.infer.forward_kernels import Noised as Noised
 from ddm_pyro.infer.forward_kernels import noised as noised
 from ddm_pyro.infer.gibbs import SplitGibbs as SplitGibbs

@@ -12,7 +12,7 @@ from torch import Tensor
 from ddm_pyro import random, sampling
 from ddm_pyro.distributions import inverse_cdf
 from ddm_pyro.infer.densities import Fixed
-from ddm_pyro.infer.export import ChainDraws
+from ddm_pyro.infer.draws import ChainDraws
 from ddm_pyro.infer.twisted_smc_problem import Problem
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.samplers.blocks import BlockSampler

@@ -37,22 +37,22 @@ def normalized(log_weights: Tensor) -> Tensor:
     return torch.softmax(torch.where(dead, 0.0, log_weights.double()), 0)
 
 
-def systematic(log_weights: Tensor) -> Tensor:
-    """Ancestors of the next generation, one uniform a column: (P, ...) -> (P, ...) int64, ascending.
+def systematic(log_weights: Tensor, n: int | None = None) -> Tensor:
+    """Ancestors of the next generation, one uniform a column: (P, ...) -> (n, ...) int64, ascending; default n = P.
 
-    Particle i gets floor or ceiling of P w_i offspring, P w_i on average. Columns of total zero keep every particle.
+    Particle i gets floor or ceiling of n w_i offspring, n w_i on average. Columns of total zero treat all alike.
 
     Example:
         >>> systematic(torch.tensor([0.0, -torch.inf, 0.0, -torch.inf])).tolist()
         [0, 0, 2, 2]
     """
-    count, columns = len(log_weights), log_weights.reshape(len(log_weights), -1).T
+    count, columns = n or len(log_weights), log_weights.reshape(len(log_weights), -1).T
     cdf = normalized(columns.T).T.contiguous().cumsum(-1)
     u = random.uniform((len(cdf), 1), cdf.device)
     # Rounding must not push the last point past the total, nor onto a particle of weight zero behind it.
     points = (torch.arange(count, device=cdf.device) + u) / count * cdf[:, -1:]
     last = torch.nextafter(cdf[:, -1:], torch.zeros_like(cdf[:, -1:]))
-    return torch.searchsorted(cdf, torch.minimum(points, last), right=True).T.reshape(log_weights.shape)
+    return torch.searchsorted(cdf, torch.minimum(points, last), right=True).T.reshape(count, *log_weights.shape[1:])
 
 
 def take(values: Tensor, ancestors: Tensor) -> Tensor:

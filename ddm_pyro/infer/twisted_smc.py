@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ddm_pyro.infer.export import SMCDiagnostics, WeightedPosterior
+from ddm_pyro.infer.draws import SMCDiagnostics, WeightedPosterior
 from ddm_pyro.infer.infilling import known_tables
 from ddm_pyro.infer.resampling import effective_sample_size, log_mean_exp, normalized, systematic, take
 from ddm_pyro.infer.twisted_smc_problem import Problem, check

@@ -112,13 +112,13 @@ def compare(size: int) -> tuple[list[Row], dict[str, tuple[torch.Tensor, torch.T
     m = absolute_magnetization(weighted.samples["x"])
     draws["diffusion"] = weighted.samples["x"], None
     draws["diffusion, weighted"] = weighted.samples["x"], weighted.weights
-    rows.append(Row(size, "diffusion", weighted.elbo, 0.0, float(m.mean()), seconds))
+    rows.append(Row(size, "diffusion", float(weighted.elbo), 0.0, float(m.mean()), seconds))
     rows.append(
         Row(
             size,
             "diffusion, weighted",
-            weighted.log_evidence,
-            weighted.stderr,
+            float(weighted.log_evidence),
+            float(weighted.stderr),
             float((weighted.weights * m).sum()),
             seconds,
         )

@@ -244,7 +244,14 @@ def test_diagnostics_and_export():
         posterior.to_arviz()
     with pytest.raises(ValueError, match="no inferred site"):
         posterior.mean("y")
+    assert {n: v.shape for n, v in posterior.resample(7).items()} == {"x": (7, 2, 3)}
+    with pytest.raises(ValueError, match="n=0 draws"):
+        posterior.resample(0)
+    with pytest.raises(ValueError, match="spread of log_evidence"):
+        _ = posterior.stderr
     none = TwistedSMC(worlds.noisy(worlds.prior("uniform")), 40, resample_below=0.0).run(y, observed)
+    assert none.stderr.shape == none.elbo.shape == none.ess_fraction.shape == (2,)
+    assert bool((none.elbo < none.log_evidence).all())
     assert none.diagnostics.unique_ancestors.tolist() == [40, 40]
     assert not bool(none.diagnostics.resampled.any())
 
@@ -328,9 +335,10 @@ def test_the_program_of_the_design(tmp_path, monkeypatch):
     torch.testing.assert_close(posterior.log_evidence, exact.log(), atol=0.3, rtol=0)
 
 
-def test_draws_go_on_to_arviz(monkeypatch):
+@pytest.mark.parametrize("from_dict", [lambda posterior: posterior, lambda data: data["posterior"]], ids=["0.x", "1.x"])
+def test_draws_go_on_to_arviz(monkeypatch, from_dict):
     arviz = types.ModuleType("arviz")
-    arviz.from_dict = lambda posterior: posterior
+    arviz.from_dict = from_dict
     monkeypatch.setitem(sys.modules, "arviz", arviz)
 
     def model():

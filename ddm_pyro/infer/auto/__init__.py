@@ -5,5 +5,4 @@ from ddm_pyro.infer.auto.density import fit_density as fit_density
 from ddm_pyro.infer.auto.elbo import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto.guide import AutoDiscreteDiffusion as AutoDiscreteDiffusion
 from ddm_pyro.infer.auto.network import TokenMLP as TokenMLP
-from ddm_pyro.infer.auto.weighted import Weighted as Weighted
-from ddm_pyro.infer.auto.weighted import weigh as weigh
+from ddm_pyro.infer.auto.weigh import weigh as weigh

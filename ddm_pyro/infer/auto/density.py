@@ -15,7 +15,7 @@ from ddm_pyro import random
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.making import FamilyName, check_family, make_family
 from ddm_pyro.infer.auto.objectives import Objective, Particles, check_objective, loss_value, surrogate_loss
-from ddm_pyro.infer.auto.weighted import Weighted
+from ddm_pyro.infer.draws import WeightedPosterior
 from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DensitySampler:
         """Draws of the sampler, (n, L) int64, not reweighted; ``weigh(n).resample()`` is."""
         return torch.cat([self.family.tokens(path) for path in self._paths(n, seed)])
 
-    def weigh(self, n: int, *, seed: int | None = None) -> Weighted:
+    def weigh(self, n: int, *, seed: int | None = None) -> WeightedPosterior:
         """n weighted draws, ``samples["x"]``: log Z with its standard error, ESS, expectations.
 
         The standard error is seen from the draws alone: a mode that the sampler never visits is missing from it.
@@ -71,7 +71,7 @@ class DensitySampler:
         total = torch.cat(log_weights)
         if not bool((total > -torch.inf).any()):
             raise ValueError(f"All {n} draws have density zero.")
-        return Weighted({"x": torch.cat(draws)}, total)
+        return WeightedPosterior({"x": torch.cat(draws)}, total)
 
     def denoiser(self) -> Parameterization:
         """The learned reverse process as a model of the package, to be run by any of its samplers."""
@@ -126,7 +126,7 @@ def fit_density(
         >>> grid = ddm.targets.IsingGrid(2, 2, beta=0.5)
         >>> sampler = fit_density(grid.log_prob, grid.space, steps=100, num_particles=64, seed=0)
         >>> draws = sampler.weigh(1000, seed=1)
-        >>> abs(draws.log_evidence) < 0.1, draws.ess_fraction > 0.8
+        >>> bool(abs(draws.log_evidence) < 0.1), bool(draws.ess_fraction > 0.8)
         (True, True)
     """
     if space.is_countable or space.mask is not None:

@@ -20,7 +20,8 @@ from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.making import FamilyName, check_family, make_family
 from ddm_pyro.infer.auto.objectives import Objective, check_objective
 from ddm_pyro.infer.auto.path_law import PathLaw
-from ddm_pyro.infer.auto.weighted import Weighted, weigh
+from ddm_pyro.infer.auto.weigh import weigh
+from ddm_pyro.infer.draws import WeightedPosterior
 from ddm_pyro.spaces import StateSpace
 
 #: Draws of the guide that ``median``, ``quantiles`` and ``marginals`` are computed from.
@@ -64,7 +65,7 @@ class AutoDiscreteDiffusion(AutoGuide):
         >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), loss=guide.elbo(64))
         >>> losses = [svi.step() for _ in range(50)]
         >>> draws = guide.sample_posterior(1000)
-        >>> draws.samples["x"].shape, draws.ess > 500
+        >>> draws.samples["x"].shape, bool(draws.ess > 500)
         (torch.Size([1000, 4]), True)
     """
 
@@ -142,7 +143,7 @@ class AutoDiscreteDiffusion(AutoGuide):
         parts = tokens.split([len(block.sizes) for block in self.blocks], -1)
         return [(block, block.value(part)) for block, part in zip(self.blocks, parts, strict=True)]
 
-    def sample_posterior(self, num_samples: int, *args: Any, **kwargs: Any) -> Weighted:
+    def sample_posterior(self, num_samples: int, *args: Any, **kwargs: Any) -> WeightedPosterior:
         """Weighted draws of the latent sites with log Z, its standard error and the effective sample size.
 
         For a guide in an AutoGuideList call ``ddm_pyro.infer.weigh(model, guide_list, num_samples, *args)``.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddm_pyro as ddm
-from ddm_pyro.infer import TokenMLP, Weighted, fit_density
+from ddm_pyro.infer import TokenMLP, WeightedPosterior, fit_density
 from ddm_pyro.spaces import StateSpace
 
 
@@ -102,7 +102,7 @@ def test_forbidden_states():
         fit_density(odd, space, steps=2)
     draws = fit_density(odd, space, objective="rws", network=small, steps=60, lr=0.01, seed=0).weigh(1000, seed=0)
     assert draws.ess_fraction > 0.9
-    assert draws.log_evidence == pytest.approx(math.log(4), abs=0.03)
+    assert draws.log_evidence.item() == pytest.approx(math.log(4), abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -134,18 +134,28 @@ def test_bad_spaces_and_densities():
 @settings(max_examples=50, deadline=None)
 def test_summaries_of_weights(log_weights):
     w = torch.tensor(log_weights, dtype=torch.float64)
-    draws = Weighted({"x": torch.arange(len(w))}, w)
-    assert draws.log_evidence == pytest.approx(w.exp().mean().log().item(), abs=1e-9)
+    draws = WeightedPosterior({"x": torch.arange(len(w))}, w)
+    assert draws.log_evidence.item() == pytest.approx(w.exp().mean().log().item(), abs=1e-9)
     assert 1 - 1e-9 <= draws.ess <= len(w) + 1e-9
-    assert draws.ess == pytest.approx((w.exp().sum() ** 2 / w.exp().square().sum()).item(), rel=1e-9)
-    assert draws.stderr == pytest.approx((w.exp().std() / w.exp().mean() / len(w) ** 0.5).item(), rel=1e-6, abs=1e-12)
+    assert draws.ess.item() == pytest.approx((w.exp().sum() ** 2 / w.exp().square().sum()).item(), rel=1e-9)
+    assert draws.stderr.item() == pytest.approx(
+        (w.exp().std() / w.exp().mean() / len(w) ** 0.5).item(), rel=1e-6, abs=1e-12
+    )
 
 
 def test_systematic_resampling_keeps_expected_counts():
     w = torch.tensor([0.1, 0.6, 0.3], dtype=torch.float64)
     torch.manual_seed(0)
-    draws = Weighted({"x": torch.arange(3)}, w.log())
+    draws = WeightedPosterior({"x": torch.arange(3)}, w.log())
     counts = torch.stack([torch.bincount(draws.resample(10)["x"], minlength=3) for _ in range(200)]).double()
     assert ((counts - 10 * w).abs() < 1).all()
     assert ((counts.mean(0) - 10 * w).abs() < 0.15).all()
     assert len(draws.resample()["x"]) == 3
+
+
+def test_weights_of_groups_resample_each_its_own_column():
+    w = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    x = torch.arange(6).reshape(3, 2, 1)
+    draws = WeightedPosterior({"x": x, "shared": x}, w.log(), {"x": (3, 2), "shared": (3, 2)})
+    assert draws.resample(4)["x"].tolist() == [[[0], [5]]] * 4
+    assert draws.mean("x").tolist() == [[0.0], [5.0]]

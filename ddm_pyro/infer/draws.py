@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddm_pyro import random
 from ddm_pyro.infer.resampling import effective_sample_size, log_mean_exp, normalized, systematic, take
 
 
@@ -37,34 +39,69 @@ class SMCDiagnostics:
 
 @dataclass(frozen=True)
 class WeightedPosterior:
-    """Weighted draws from a posterior. Groups are the elements of the plates that the whole program lies in.
+    """Draws with weights log p(x, observed) - log q(x), whose mean weight estimates p(observed) without bias.
+
+    Groups are the elements of the plates that the whole program lies in and that are weighed each on its own; there
+    are none, (), where every draw has one weight.
 
     Attributes:
         samples: site -> (P, *batch, *event), other latent sites included.
-        log_weights: (P, *groups) float64; their mean estimates the evidence without bias.
-        batch_weights: site -> shape that weights take to broadcast to its batch, (P, *batch with ones).
-        diagnostics: of the run.
+        log_weights: (P, *groups) float64, not normalized.
+        batch_weights: site -> shape that weights take to broadcast to its batch, (P, *batch with ones); without
+            groups none is needed.
+        diagnostics: of a sequential run.
 
     Example:
-        >>> draws = WeightedPosterior({"x": torch.tensor([[0], [1]])}, torch.tensor([0.0, 0.0]), {"x": (2,)}, None)
-        >>> draws.ess.item(), draws.mean("x").tolist()
-        (2.0, [0.5])
+        >>> draws = WeightedPosterior({"x": torch.tensor([[0], [1]])}, torch.tensor([0.0, 2.0]).double().log())
+        >>> draws.log_evidence.item(), draws.ess.item(), draws.mean("x").tolist()
+        (0.0, 1.0, [1.0])
     """
 
     samples: Mapping[str, Tensor]
     log_weights: Tensor
-    batch_weights: Mapping[str, tuple[int, ...]]
+    batch_weights: Mapping[str, tuple[int, ...]] | None = None
     diagnostics: SMCDiagnostics | None = None
 
     @property
     def log_evidence(self) -> Tensor:
-        """log of the estimated P(observed), (*groups,); the estimate itself, not its log, is unbiased."""
+        """log of the estimated P(observed), nats, (*groups,); the estimate itself, not its log, is unbiased."""
         return log_mean_exp(self.log_weights)
 
     @property
+    def stderr(self) -> Tensor:
+        """Standard error of ``log_evidence``, (*groups,): the weights' standard deviation over their mean and sqrt(P).
+
+        It is seen from the draws alone: a mode that none of them is in is missing from it.
+
+        NaN for a single draw.
+
+        Raises:
+            ValueError: draws that were resampled on the way, whose weights are not independent.
+        """
+        if self.diagnostics is not None and bool(self.diagnostics.resampled.any()):
+            raise ValueError(
+                "Resampled draws have no standard error; take the spread of log_evidence over several runs."
+            )
+        count = len(self.log_weights)
+        return ((self.weights * count).var(0, correction=0) / (count - 1)).sqrt()
+
+    @property
+    def elbo(self) -> Tensor:
+        """Mean log-weight, nats, (*groups,), a lower bound on log P(observed) in the mean.
+
+        The bound's gap is KL(q || p) over all that was drawn.
+        """
+        return self.log_weights.mean(0)
+
+    @property
     def ess(self) -> Tensor:
-        """Effective sample size of the final weights, (*groups,)."""
+        """Effective sample size of the final weights, (sum w)^2 / sum w^2, between 1 and P, (*groups,)."""
         return effective_sample_size(self.log_weights)
+
+    @property
+    def ess_fraction(self) -> Tensor:
+        """``ess`` / P, (*groups,)."""
+        return self.ess / len(self.log_weights)
 
     @property
     def weights(self) -> Tensor:
@@ -78,7 +115,7 @@ class WeightedPosterior:
             ValueError: a site that was not inferred.
         """
         values = function(_known(self.samples, name)).double()
-        weights = self.weights.reshape(self.batch_weights[name])
+        weights = self._for_batch(self.weights, name)
         return (weights.reshape(*weights.shape, *(1,) * (values.dim() - weights.dim())) * values).sum(0)
 
     def probabilities(self, name: str, num_tokens: int | None = None) -> Tensor:
@@ -86,13 +123,20 @@ class WeightedPosterior:
         size = int(_known(self.samples, name).max()) + 1 if num_tokens is None else num_tokens
         return self.mean(name, lambda x: torch.nn.functional.one_hot(x, size))
 
-    def resample(self) -> dict[str, Tensor]:
-        """As many equally weighted draws by systematic resampling, site -> (P, *batch, *event)."""
-        ancestors = systematic(self.log_weights)
-        return {n: take(v, ancestors.reshape(self.batch_weights[n])) for n, v in self.samples.items()}
+    def resample(self, n: int | None = None) -> dict[str, Tensor]:
+        """n draws of equal weight, by systematic resampling in random order: site -> (n, *batch, *event); default P.
+
+        Raises:
+            ValueError: n below 1.
+        """
+        if n is not None and (isinstance(n, bool) or n != int(n) or n < 1):
+            raise ValueError(f"n={n!r} draws were asked for; it must be a whole number of at least 1.")
+        ancestors = systematic(self.log_weights, n)
+        order = random.uniform((len(ancestors),), ancestors.device).argsort()
+        return {name: take(v, self._for_batch(ancestors[order], name)) for name, v in self.samples.items()}
 
     def to_dict(self, *, weighted: bool = False) -> dict[str, Tensor]:
-        """Equally weighted draws with a leading chain dimension of one, as ArviZ's ``from_dict`` takes them.
+        """Equally weighted draws with a leading chain dimension of one, as ArviZ takes them.
 
         With ``weighted`` the draws stay as they are and "log_weights" is added.
         """
@@ -102,6 +146,10 @@ class WeightedPosterior:
     def to_arviz(self) -> Any:
         """Equally weighted draws as ArviZ's inference data. Raises ImportError when ArviZ is not installed."""
         return _to_arviz(self.to_dict())
+
+    def _for_batch(self, values: Tensor, name: str) -> Tensor:
+        """(n, *groups) in the shape that broadcasts to a site's (n, *batch)."""
+        return values if self.batch_weights is None else values.reshape(len(values), *self.batch_weights[name][1:])
 
 
 @dataclass(frozen=True)
@@ -132,7 +180,7 @@ class ChainDraws:
         return self.mean(name, lambda tokens: torch.nn.functional.one_hot(tokens, size))
 
     def to_dict(self) -> dict[str, Tensor]:
-        """Draws as ArviZ's ``from_dict`` takes them, (chain, draw, ...)."""
+        """Draws as ArviZ takes them, (chain, draw, ...)."""
         return {name: value.cpu() for name, value in self.samples.items()}
 
     def to_arviz(self) -> Any:
@@ -151,4 +199,7 @@ def _to_arviz(draws: Mapping[str, Tensor]) -> Any:
         arviz = import_module("arviz")
     except ImportError as error:
         raise ImportError("to_arviz() needs ArviZ: pip install arviz; or take to_dict().") from error
-    return arviz.from_dict(posterior={name: value.numpy() for name, value in draws.items()})
+    posterior = {name: value.numpy() for name, value in draws.items()}
+    if "posterior" in signature(arviz.from_dict).parameters:  # ArviZ 0.x
+        return arviz.from_dict(posterior=posterior)
+    return arviz.from_dict({"posterior": posterior})
