@@ -26,11 +26,12 @@ MAX_PUSHED = 2**14
 class Exact(Density):
     """P(x) of what ``ddm_pyro.sample`` draws: by ``push`` on a small space, else over the sets of revealed positions.
 
-    Pushed laws are kept until a parameter of the model changes, unless gradients are asked for.
+    Pushed laws are kept, with a copy of the model's parameters and buffers, until one of their values changes; not
+    where gradients are asked for.
     """
 
     def __init__(self) -> None:
-        self._pushed: tuple[tuple[Any, ...], Tensor] | None = None
+        self._pushed: tuple[list[Tensor], Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_pushed": None}
@@ -65,11 +66,17 @@ class Exact(Density):
         live = torch.is_grad_enabled() and any(one.requires_grad for one in state)
         if live or not all(has_data(one.detach()) for one in state):
             return pushed_pmf(reverse)
-        key = tuple((id(one), one.data_ptr(), one._version) for one in state)
-        if self._pushed is None or self._pushed[0] != key:
+        # By value: what writes to ``.data``, as Pyro's ClippedAdam does, leaves no other trace.
+        if self._pushed is None or not _equal(self._pushed[0], state):
             with torch.no_grad():
-                self._pushed = key, pushed_pmf(reverse)
+                self._pushed = [one.detach().clone() for one in state], pushed_pmf(reverse)
         return self._pushed[1]
+
+
+def _equal(old: list[Tensor], new: list[Tensor]) -> bool:
+    return len(old) == len(new) and all(
+        a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in zip(old, new, strict=True)
+    )
 
 
 def pushed_pmf(reverse: Reverse) -> Tensor:

@@ -16,7 +16,7 @@ from ddm_pyro.infer.plans import MAX_SEQUENCES, PlanLaw, checked_plan, left_to_r
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.routes import Route
 from ddm_pyro.infer.rows import check_rows, conditioned_rows
-from ddm_pyro.infer.stack import refuse_event_enumeration, refuse_silent_enumeration
+from ddm_pyro.infer.stack import open_traces, refuse_event_enumeration, refuse_silent_enumeration
 from ddm_pyro.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class DiffusionPrior(TokenLaw):
       spaces, or few positions.
     - ``"pseudo"``: the same law, its density estimated: log (1/m) sum_j w_j over m random plans, or over m chains of
       noised states where there is no plan. exp of it is unbiased, which importance sampling and SMC need; its log is
-      not, so SVI maximises a slightly lower bound. A draw remembers the plan it came from: its own density, as in a
-      guide, is estimated with that plan among the m, which makes 1 / estimate unbiased.
+      not, so SVI maximises a slightly lower bound. A site drawn under a trace, as in a guide, remembers the plan it
+      came from: its own density is estimated with that plan among the m, which makes 1 / estimate unbiased. It is the
+      tensor that remembers, so observe a copy of it (``x.clone()``) when it serves as data.
     - ``"bound"``: the mean of log w_j instead, below log p in the mean: evidence comes out too small; opt in.
 
     The exact alternative at any size is ``diffusion_sample``, which makes the plan a site of its own.
@@ -145,21 +146,28 @@ class DiffusionPrior(TokenLaw):
     def __call__(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """A draw, as ``pyro.sample`` asks for it. Raises ValueError where exact inference would skip the site."""
         refuse_silent_enumeration(self)
-        return self.sample(sample_shape)
+        x, auxiliary = self._draw(sample_shape)
+        if auxiliary is not None and open_traces():
+            remember(x, Making(self._key, self._given, auxiliary))
+        return x
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, (*sample_shape, *batch, L)."""
+        return self._draw(sample_shape)[0]
+
+    def _draw(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Draws, and how they came to be where the density is estimated from that."""
         shape = torch.Size((*sample_shape, *self.batch_shape))
         check_rows(self.model, shape)
         count = shape.numel()
         reverse = self.reverse.rows(torch.arange(count, device=self._device))
+        auxiliary = None
         with torch.no_grad():
-            if not isinstance(self._density, Estimated):
-                return self._density.sample(reverse, count).reshape(*shape, -1)
-            x, auxiliary = self._density.sample_making(reverse, count)
-        x = x.reshape(*shape, -1)
-        remember(x, Making(self._key, self._given, auxiliary))
-        return x
+            if isinstance(self._density, Estimated):
+                x, auxiliary = self._density.sample_making(reverse, count)
+            else:
+                x = self._density.sample(reverse, count)
+        return x.reshape(*shape, -1), auxiliary
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log-probability, or its estimate, (..., L) -> (...,) float64, differentiable in the model's parameters."""

@@ -7,9 +7,11 @@ import io
 import math
 import pickle
 
+import pyro
 import pytest
 import torch
 from prior_worlds import ALL, PLANNED, Net, columns, masked, model, pushed, target, uniform
+from pyro import poutine
 from pyro.distributions.testing.gof import multinomial_goodness_of_fit
 
 import ddm_pyro as ddm
@@ -98,13 +100,43 @@ def test_grids_that_end_above_zero(forward) -> None:
     assert prior.steps == 2
 
 
+def as_site(law):
+    """A draw as a guide makes it: recorded by a trace."""
+    return poutine.trace(lambda: pyro.sample("x", law)).get_trace().nodes["x"]["value"]
+
+
+def test_simulated_data_are_observed_without_bias() -> None:
+    prior = make("first-hitting, two at a time", "pseudo", num_samples=1)
+    exact = make("first-hitting, two at a time", "exact")
+    torch.manual_seed(6)
+    with torch.no_grad():
+        x = pyro.sample("x", prior.expand((20_000,)))
+        drawn = prior.sample((20_000,))
+        for data in (x, drawn):
+            ratio = (prior.log_prob(data) - exact.log_prob(data)).exp()
+            assert abs(ratio.mean().item() - 1.0) < SIGMAS * ratio.std().item() / math.sqrt(20_000)
+
+
+def test_an_exact_law_follows_parameters_written_past_autograd() -> None:
+    network = model(masked())
+    prior = DiffusionPrior(samplers.FirstHitting(), network, "exact")
+    x = prior.space.enumerate()
+    with torch.no_grad():
+        before = prior.log_prob(x)
+        for parameter in network.parameters():
+            parameter.data.mul_(3.0)  # what ClippedAdam does; the version counter of the tensor stands still
+        after = prior.log_prob(x)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, DiffusionPrior(samplers.FirstHitting(), network, "exact").log_prob(x).detach())
+
+
 @pytest.mark.parametrize("world", ["first-hitting, two at a time", "ancestral", "uniform, ancestral"])
 def test_a_draw_knows_its_own_density_without_bias(world) -> None:
     # E over x ~ p of 1 / estimate(x) is the number of states: the plan that drew x is among those averaged.
     prior = make(world, "pseudo", num_samples=2)
     torch.manual_seed(1)
     with torch.no_grad():
-        x = prior.sample((40_000,))
+        x = as_site(prior.expand((40_000,)))
         inverse = (-prior.log_prob(x)).exp()
         again, copied = prior.log_prob(x), prior.log_prob(x.clone())
     torch.testing.assert_close(-again, inverse.log())
@@ -117,7 +149,7 @@ def test_equal_priors_share_what_a_draw_knows() -> None:
     network = model(masked())
     first, second = (DiffusionPrior(samplers.FirstHitting(), network.bind(), "pseudo") for _ in range(2))
     other = DiffusionPrior(samplers.FirstHitting(), network.bind(), "pseudo", num_samples=3)
-    x = first.sample((50,))
+    x = as_site(first.expand((50,)))
     with torch.no_grad():
         assert torch.equal(first.log_prob(x), second.log_prob(x))
         assert not torch.equal(first.log_prob(x), other.log_prob(x))
