@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.score_parts import ScoreParts
 from torch import Tensor
 from torch.distributions import constraints
 
+from ddm_pyro.distributions.engines import asked, check_engine
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.spaces import StateSpace
 
 #: Largest space offered to Pyro's enumeration.
@@ -19,12 +23,18 @@ MAX_ENUMERATED = 2**20
 class TokenLaw(TorchDistribution):
     """A law on the sequences of ``space``: batch shape (...), event shape (L,), tokens int64.
 
-    A subclass gives ``space``, ``sample`` and ``log_prob``, and ``_device`` where it has tensors.
+    A subclass gives ``space``, ``sample`` and ``log_prob``, and ``_device`` where it has tensors. Its log-probabilities
+    are float64; Pyro's enumeration, which wants one floating-point type of all sites, gets that of the others.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = False
     space: StateSpace
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "log_prob" in vars(cls):
+            cls.log_prob = in_program_type(vars(cls)["log_prob"])
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:
@@ -49,6 +59,14 @@ class TokenLaw(TorchDistribution):
             )
         states = self.space.enumerate(self._device).reshape(-1, *(1,) * len(self.batch_shape), *self.event_shape)
         return states.expand(-1, *self.batch_shape, -1) if expand else states
+
+    def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
+        """log_prob, for the score function. Refuses or warns of Pyro's engines that are wrong about a discrete site."""
+        parts = super().score_parts(x, *args, **kwargs)
+        if x.dim() <= len(self.batch_shape) + 1:  # else enumerated, not drawn
+            remedy = "train with Trace_ELBO, TraceGraph_ELBO or ReweightedWakeSleep"
+            check_engine(asked(sys._getframe()), parts.log_prob, remedy)
+        return parts
 
     @property
     def _device(self) -> torch.device:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property, reduce
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
 
 import pyro
 import torch
 from pyro.distributions import Categorical, TorchDistribution
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import constraints
 
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.distributions.token_law import TokenLaw, check_expansion
-from ddm_pyro.infer.stack import open_traces, refuse_silent_enumeration, wants_scalars
-
-if TYPE_CHECKING:
-    from pyro.poutine.trace_struct import Trace
+from ddm_pyro.infer.stack import refuse_silent_enumeration, wants_scalars
 
 
 def emit(name: str, law: TorchDistribution, infer: dict[str, Any], obs: Tensor | None = None) -> Tensor:
     """The site ``name`` ~ law; as a function of the site ``{name}_index`` where Pyro can enumerate scalars only."""
     if obs is not None or not wants_scalars(name) or not law.has_enumerate_support:
         return pyro.sample(name, law, obs=obs, infer=infer)
-    listed = Listed(law, open_traces())
+    listed = Listed(law)
     if len(listed.values) == 1:  # nothing to enumerate
         return pyro.sample(name, Sure(law, listed), infer={**infer, "enumerate": None})
     return pyro.deterministic(name, listed.values[pyro.sample(f"{name}_index", listed)], event_dim=1)
@@ -33,11 +30,8 @@ def emit(name: str, law: TorchDistribution, infer: dict[str, Any], obs: Tensor |
 class Listed(TorchDistribution):
     """The law of i where ``values[i]`` ~ law: scalar events, the batch shape of the law.
 
-    Pyro's contractions want one floating-point type of all sites, so log-probabilities are in that of the other sites.
-
     Args:
         law: a law with ``enumerate_support``.
-        traces: Pyro's traces that record the site; what stands in them when a density is asked for is its company.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -47,8 +41,8 @@ class Listed(TorchDistribution):
         """A plain Categorical from ``logits``: Pyro makes posterior laws by ``type(law)(logits=...)``."""
         return super().__new__(cls) if logits is None else Categorical(logits=logits)
 
-    def __init__(self, law: TorchDistribution, traces: Sequence[Trace] = (), validate_args: bool | None = None) -> None:
-        self.law, self.traces = law, tuple(traces)
+    def __init__(self, law: TorchDistribution, validate_args: bool | None = None) -> None:
+        self.law = law
         super().__init__(law.batch_shape, torch.Size(), validate_args=validate_args)
 
     @cached_property
@@ -62,9 +56,10 @@ class Listed(TorchDistribution):
         """0 .. K - 1."""
         return constraints.integer_interval(0, len(self.values) - 1)
 
+    @in_program_type
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(values[i])."""
-        return self.law.log_prob(self.values[value]).to(_common_dtype(self.traces))
+        return self.law.log_prob(self.values[value])
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """0 .. K - 1, (K, *batch); with ones for the batch unless ``expand``."""
@@ -85,11 +80,11 @@ class Listed(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Listed:
         """The same law for a larger batch."""
-        return Listed(self.law.expand(check_expansion(self.batch_shape, batch_shape)), self.traces)
+        return Listed(self.law.expand(check_expansion(self.batch_shape, batch_shape)))
 
 
 class Sure(TokenLaw):
-    """A law of one value, with the other sites' floating-point type.
+    """A law of one value.
 
     Args:
         law: the law.
@@ -107,23 +102,4 @@ class Sure(TokenLaw):
     def log_prob(self, value: Tensor) -> Tensor:
         """0."""
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        return torch.zeros(shape, dtype=_common_dtype(self.listed.traces), device=value.device)
-
-
-def _common_dtype(traces: Sequence[Trace]) -> torch.dtype:
-    """The floating-point type of the other sites' parameters; float64 where there are none."""
-    sites = (site for trace in traces for site in trace.nodes.values() if site["type"] == "sample")
-    laws = (site["fn"] for site in sites if not (site_is_subsample(site) or site["infer"].get("_deterministic")))
-    dtypes = {dtype for law in laws if not isinstance(law, Listed | Sure) for dtype in _dtypes(law)}
-    return reduce(torch.promote_types, dtypes) if dtypes else torch.float64
-
-
-def _dtypes(law: Any) -> Iterator[torch.dtype]:
-    if isinstance(law, TokenLaw):
-        yield torch.float64
-        return
-    for value in vars(law).values():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            yield value.dtype
-        elif isinstance(value, torch.distributions.Distribution):
-            yield from _dtypes(value)
+        return torch.zeros(shape, dtype=torch.float64, device=value.device)

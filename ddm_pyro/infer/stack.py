@@ -69,6 +69,16 @@ def open_traces() -> list[Trace]:
     return [frame.trace for frame in _PYRO_STACK if isinstance(frame, TraceMessenger)]
 
 
+def refuse_given_values(path: str, sites: list[str]) -> None:
+    """Raise ValueError when a guide is replayed on values of its sites without the path that makes them."""
+    replays = [frame.trace for frame in _PYRO_STACK if isinstance(frame, ReplayMessenger) and frame.trace is not None]
+    if any(path not in trace and any(site in trace for site in sites) for trace in replays):
+        raise ValueError(
+            f"AutoDiscreteDiffusion draws {', '.join(map(repr, sites))} together and cannot score values drawn "
+            "elsewhere, as the sleep phase of ReweightedWakeSleep asks; use insomnia=1, or loss=guide.elbo(n, 'rws')."
+        )
+
+
 def warn_of_unguided(name: str, hidden: list[str], remedy: str) -> None:
     """Warn when a guide draws the site ``name`` but not the sites behind it, so that weights would be wrong."""
     frames = list(_PYRO_STACK)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddm_pyro import random
 from ddm_pyro.distributions import inverse_cdf
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.paths.capacity import OVERFLOW
 from ddm_pyro.paths.chains import UniformizedChain, chain_of
 from ddm_pyro.paths.ctmc import PathLaw
@@ -126,6 +127,7 @@ class BridgePath(PathLaw):
                 )
         return out
 
+    @in_program_type
     def log_prob(self, value: Tensor) -> Tensor:
         """log-density of paths (..., max_jumps, 3) -> (...), float64."""
         path, good, own = self._aligned(value)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ddm_pyro.arrays import float64
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.distributions.token_law import check_expansion
 from ddm_pyro.paths.capacity import check_finitely_many, default_max_jumps
 from ddm_pyro.paths.density import by_quadrature, clocked
@@ -171,6 +172,7 @@ class CTMCPath(PathLaw):
         self.method = method
         super().__init__(process, x0, s, t, max_jumps)
 
+    @in_program_type
     def log_prob(self, value: Tensor) -> Tensor:
         """log-density of paths (..., max_jumps, 3) -> (...), float64."""
         if self.process.time_change is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ddm_pyro.arrays import float64
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.distributions.token_law import InSpace, check_expansion
 from ddm_pyro.spaces import StateSpace
 
@@ -75,6 +76,7 @@ class GridPath(TorchDistribution):
                 now = time
         return torch.stack(states, -2)
 
+    @in_program_type
     def log_prob(self, value: Tensor) -> Tensor:
         """log-probability of states (..., T, L) -> (...), float64."""
         if self._validate_args:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
@@ -19,9 +18,10 @@ from ddm_pyro.infer.auto.elbo import ParticleELBO
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.making import FamilyName, check_family, make_family
 from ddm_pyro.infer.auto.objectives import Objective, check_objective
-from ddm_pyro.infer.auto.path_law import PathLaw
+from ddm_pyro.infer.auto.path_law import Known, PathLaw
 from ddm_pyro.infer.auto.weigh import weigh
 from ddm_pyro.infer.draws import WeightedPosterior
+from ddm_pyro.infer.stack import refuse_given_values
 from ddm_pyro.spaces import StateSpace
 
 #: Draws of the guide that ``median``, ``quantiles`` and ``marginals`` are computed from.
@@ -38,9 +38,9 @@ class AutoDiscreteDiffusion(AutoGuide):
     the forward process, so that the ELBO is a lower bound on log Z for any network.
 
     Train it with its own objective, ``SVI(model, guide, optim, loss=guide.elbo(64))``. Pyro's ``Trace_ELBO``,
-    ``TraceGraph_ELBO`` and, in float64 programs, ``TraceEnum_ELBO`` have the right value and gradient too, with more
-    noise; ``RenyiELBO`` refuses. Beside continuous sites, put it in an ``AutoGuideList`` with
-    ``poutine.block(model, expose=[...])``.
+    ``TraceGraph_ELBO``, ``TraceEnum_ELBO`` and ``ReweightedWakeSleep`` (without sleep) have the right value and
+    gradient too, with more noise; its other objectives are refused. Beside continuous sites, put it in an
+    ``AutoGuideList`` with ``poutine.block(model, expose=[...])``.
 
     Args:
         model: a Pyro model; its latent sites must be discrete with bounded support, its plates vectorised and whole.
@@ -56,6 +56,7 @@ class AutoDiscreteDiffusion(AutoGuide):
             sequential or a subsampled plate, or no latent site at all.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> def model():
         ...     with pyro.plate("spins", 4):
         ...         x = pyro.sample("x", dist.Bernoulli(0.5))
@@ -130,13 +131,15 @@ class AutoDiscreteDiffusion(AutoGuide):
         family = self.family
         if pyro.settings.get("module_local_params"):
             _name_themselves(family)
-        path = pyro.sample(f"_{self._pyro_name}_path", PathLaw(family), infer={"is_auxiliary": True})
+        name = f"_{self._pyro_name}_path"
+        refuse_given_values(name, [block.name for block in self.blocks])
+        path = pyro.sample(name, PathLaw(family), infer={"is_auxiliary": True})
         result = {}
         for block, value in self._values(family.tokens(path)):
             with ExitStack() as stack:
                 for frame in block.frames:
                     stack.enter_context(plates[frame.name])
-                result[block.name] = pyro.sample(block.name, dist.Delta(value, event_dim=block.event_dim))
+                result[block.name] = pyro.sample(block.name, Known(value, event_dim=block.event_dim))
         return result
 
     def _values(self, tokens: Tensor) -> list[tuple[Block, Tensor]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.score_parts import ScoreParts
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor
 from torch.distributions import constraints
 
+from ddm_pyro.distributions.engines import asked, check_engine
+from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.distributions.token_law import check_expansion
 from ddm_pyro.infer.auto.families import Family
 
@@ -25,7 +28,8 @@ class PathLaw(TorchDistribution):
     their values lower bounds, although the site has no partner in the model.
 
     Pyro's ``Trace_ELBO`` leaves the density of such a site out of its score function coefficient; the product is
-    handed to it as the entropy term. ``TraceGraph_ELBO`` (dense traces) counts it itself.
+    handed to it as the entropy term. ``TraceGraph_ELBO`` (dense traces) counts it itself. Engines whose gradient would
+    be wrong are refused.
 
     Attributes:
         family: the Family.
@@ -56,6 +60,7 @@ class PathLaw(TorchDistribution):
         shape = torch.Size((*sample_shape, *self.batch_shape))
         return self.family.sample(shape.numel()).reshape(*shape, *self.event_shape)
 
+    @in_program_type
     def log_prob(self, value: Tensor) -> Tensor:
         """log q - log r, (..., *path_shape) -> (...,)."""
         shape = torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)
@@ -70,7 +75,14 @@ class PathLaw(TorchDistribution):
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
         """log q for the score function, and its product with itself where Pyro would leave it out."""
         log_prob = self.log_prob(x)
+        check_engine(asked(sys._getframe()), log_prob, "train with loss=guide.elbo(num_particles)", joint=True)
         return ScoreParts(log_prob, log_prob, 0.0 if self._counted else log_prob.detach() * log_prob)
+
+
+class Known(Delta):
+    """A value already drawn; of whole numbers, too, the density is of the type of the program."""
+
+    log_prob = in_program_type(Delta.log_prob)
 
 
 def _traced_densely() -> bool:
