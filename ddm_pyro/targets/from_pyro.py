@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddm_pyro import distributions
 from ddm_pyro.spaces import StateSpace
-from ddm_pyro.targets.from_pyro_sites import SiteTokens, site_tokens
+from ddm_pyro.targets.from_pyro_sites import SiteTokens, masked_out, site_tokens
 from ddm_pyro.targets.hidden_markov import HiddenMarkov
 from ddm_pyro.targets.programs import Program
 from ddm_pyro.targets.tabular import Tabular
@@ -69,7 +69,8 @@ def from_pyro(
 
     Sites may be Bernoulli, Categorical, OneHotCategorical, bounded counts or laws of this package, in plates and with
     ``to_event``. Each scalar variable is one position: sites in program order, then plates, then events. The joint
-    density is listed, so pmf, conditionals and the denoiser of every process are exact. A program that is one
+    density is listed, so pmf, conditionals and the denoiser of every process are exact. Variables that ``poutine.mask``
+    or ``.mask()`` takes out of the density are uniform and add nothing to the evidence. A program that is one
     ``DiscreteHMM`` site with categorical observations becomes a ``HiddenMarkov`` instead, at any length.
 
     Args:
@@ -115,7 +116,9 @@ def from_pyro(
             if at_once == 1 or total > ONE_BY_ONE:
                 raise
             log_joint = _listed(program, sites, space, total, 1)
-    return PyroTarget(log_joint, space, sites)
+    # A variable that no density counts is none: its values share the weight of one.
+    hidden = torch.cat([masked_out(program.sites[name], site) for name, site in sites.items()])
+    return PyroTarget(log_joint - (torch.tensor(sizes).double().log() * hidden).sum(), space, sites)
 
 
 def _listed(program: Program, sites: Mapping[str, SiteTokens], space: StateSpace, total: int, at_once: int) -> Tensor:

@@ -92,3 +92,20 @@ def site_tokens(name: str, node: Mapping[str, Any], first: int) -> SiteTokens:
     outer = torch.Size((*batch, *event[: len(event) - len(inner)]))
     values = listed.reshape(len(listed), *inner)
     return SiteTokens(first, (len(values),) * math.prod(outer), values, outer, batch, event)
+
+
+def masked_out(node: Mapping[str, Any], site: SiteTokens) -> Tensor:
+    """Which variables of a site no density counts, by ``poutine.mask`` or ``.mask()``: (variables,) bool."""
+    law, right = node["fn"], len(site.outer_shape) - len(site.batch_shape)
+    masks = [] if node["mask"] is None else [(node["mask"], right)]
+    while isinstance(law, (MaskedDistribution, ExpandedDistribution, Independent)):
+        if isinstance(law, MaskedDistribution):
+            masks.append((law._mask, right))
+        if isinstance(law, Independent):
+            right -= law.reinterpreted_batch_ndims
+        law = law.base_dist
+    counted = torch.ones(site.outer_shape, dtype=torch.bool)
+    for mask, inner in masks:
+        mask = torch.as_tensor(mask)
+        counted = counted & mask.reshape(*mask.shape, *(1,) * inner).to(counted.device)
+    return ~counted.reshape(-1)

@@ -53,6 +53,38 @@ def test_a_program_with_every_kind_of_site():
     torch.testing.assert_close(target.pmf, (joint - total).exp(), atol=1e-6, rtol=1e-4)
 
 
+KEPT = torch.tensor([True, True, False])
+READ = torch.tensor([0.3, 1.2, -0.5])
+
+
+def by_handler():
+    with pyro.plate("n", 3), pyro.poutine.mask(mask=KEPT):
+        x = pyro.sample("x", dist.Categorical(torch.tensor([0.2, 0.5, 0.3])))
+        pyro.sample("y", dist.Normal(x.double(), 1.0), obs=READ)
+
+
+def by_law():
+    with pyro.plate("n", 3):
+        x = pyro.sample("x", dist.Categorical(torch.tensor([0.2, 0.5, 0.3])).mask(KEPT))
+        pyro.sample("y", dist.Normal(x.double(), 1.0).mask(KEPT), obs=READ)
+
+
+def within_an_event():
+    x = pyro.sample("x", dist.Categorical(torch.tensor([[0.2, 0.5, 0.3]] * 3)).mask(KEPT).to_event(1))
+    pyro.sample("y", dist.Normal(x.double(), 1.0).mask(KEPT).to_event(1), obs=READ)
+
+
+@pytest.mark.parametrize("model", [by_handler, by_law, within_an_event])
+def test_masked_variables_are_none(model):
+    p = torch.tensor([0.2, 0.5, 0.3]).double()
+    likelihood = dist.Normal(torch.arange(3.0).double(), 1.0).log_prob(READ[:2].double().unsqueeze(-1)).exp()
+    target = from_pyro(model)
+    assert target.log_evidence == pytest.approx((likelihood @ p).log().sum().item(), abs=1e-5)
+    each = p * likelihood / (likelihood @ p).unsqueeze(-1)
+    expected = torch.einsum("a,b,c->abc", each[0], each[1], torch.full((3,), 1 / 3).double()).reshape(-1)
+    torch.testing.assert_close(target.pmf, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_values_and_tokens():
     target = from_pyro(mixed, torch.tensor([0.3, 1.2]))
     x = target.sample((4, 3))
