@@ -22,19 +22,25 @@ class SMCDiagnostics:
     Attributes:
         ess: (moves, *groups), effective sample size before each move, twists included.
         resampled: (moves, *groups), where particles were resampled before the move.
-        unique_ancestors: (*groups), how many of the first particles have descendants in the end.
+        roots: (P, *groups) int64, the first ancestor of each final particle.
         twist: the twist that was used.
     """
 
     ess: Tensor
     resampled: Tensor
-    unique_ancestors: Tensor
+    roots: Tensor
     twist: str
 
     @property
     def num_resamplings(self) -> Tensor:
         """How often each group was resampled, (*groups,)."""
         return self.resampled.sum(0)
+
+    @property
+    def unique_ancestors(self) -> Tensor:
+        """How many of the first particles have descendants in the end, (*groups,)."""
+        ordered = self.roots.sort(0).values
+        return 1 + (ordered[1:] != ordered[:-1]).sum(0)
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,17 @@ class WeightedPosterior:
 
     @property
     def stderr(self) -> Tensor:
-        """Standard error of ``log_evidence``, (*groups,): the weights' standard deviation over their mean and sqrt(P).
+        """Standard error of ``log_evidence`` from this one run, (*groups,); NaN for a single draw.
 
-        It is seen from the draws alone: a mode that none of them is in is missing from it.
-
-        NaN for a single draw.
-
-        Raises:
-            ValueError: draws that were resampled on the way, whose weights are not independent.
+        With F_k the share of the total weight that descends from the first particle k, sqrt(sum_k (F_k - 1/P)^2
+        P / (P - 1)) (Chan and Lai, arXiv 1309.2918): for independent draws the standard deviation of the weights over
+        their mean and sqrt(P), and 1 where all descend from one particle. It is seen from the draws alone: a mode that
+        none of them is in is missing from it.
         """
-        if self.diagnostics is not None and bool(self.diagnostics.resampled.any()):
-            raise ValueError(
-                "Resampled draws have no standard error; take the spread of log_evidence over several runs."
-            )
-        count = len(self.log_weights)
-        return ((self.weights * count).var(0, correction=0) / (count - 1)).sqrt()
+        families, count = self.weights, len(self.log_weights)
+        if self.diagnostics is not None:
+            families = torch.zeros_like(families).scatter_add(0, self.diagnostics.roots, families)
+        return (families.var(0, correction=0) * count**2 / torch.tensor(count - 1.0).double()).sqrt()
 
     @property
     def elbo(self) -> Tensor:
@@ -95,7 +97,10 @@ class WeightedPosterior:
 
     @property
     def ess(self) -> Tensor:
-        """Effective sample size of the final weights, (sum w)^2 / sum w^2, between 1 and P, (*groups,)."""
+        """Effective sample size of the final weights, (sum w)^2 / sum w^2, between 1 and P, (*groups,).
+
+        After resampling draws have ancestors in common, which it does not see and ``stderr`` does.
+        """
         return effective_sample_size(self.log_weights)
 
     @property

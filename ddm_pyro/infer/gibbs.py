@@ -27,9 +27,9 @@ class SplitGibbs:
     min(1, L(x')/L(x)) leaves the posterior unchanged: ``correct=True``. The acceptance falls with the level; the law of
     a sampler with few steps enters in place of the exact one.
 
-    ``correct=False`` is the split itself, for noise without masks (Chu et al., arXiv 2503.01161): z ~ L(z) q_t(z | x)
-    token by token, then x ~ p(x | x_t = z). No move is refused, and the chain's law, p(x) sum_z q_t(z | x) L(z) up to a
-    constant, approaches the posterior as the level goes to 0.
+    ``correct=False`` is the split itself, for noise without masks (Chu et al., arXiv 2503.01161): Gibbs sampling of
+    (x, z), token by token z_l ~ L(z) q_t(z_l | x_l) from the last z on, then x ~ p(x | x_t = z). No move is refused,
+    and the law of x, p(x) sum_z q_t(z | x) L(z) up to a constant, approaches the posterior as the level goes to 0.
 
     Args:
         model: a Pyro program as for ``TwistedSMC``, whose only latent sites are diffusion sites.
@@ -122,6 +122,7 @@ class _Chains:
                     "use correct=True, or a process without masks."
                 )
         self.x = {n: self._draw(n, track, None, 1.0) for n, track in self.tracks.items()}
+        self.z = dict(self.x)  # of correct=False; any start will do
         self.score = self.problem.log_likelihood(self.x, {})
         self.accepted = torch.zeros_like(self.score)
 
@@ -133,8 +134,8 @@ class _Chains:
                 noisy = track.process.marginal(self.x[name].flatten(0, -2), level, validate_args=False).sample()
                 share += self._accept(name, self._draw(name, track, noisy, level))
             else:
-                noisy = self._hear(name, track, level)
-                self.x[name] = self._draw(name, track, noisy.flatten(0, -2), level)
+                self.z[name] = self._hear(name, track, level)
+                self.x[name] = self._draw(name, track, self.z[name].flatten(0, -2), level)
                 share += 1.0
         self.accepted += share / len(self.tracks)
 
@@ -157,11 +158,10 @@ class _Chains:
         return yes.double()
 
     def _hear(self, name: str, track: Track, level: float) -> Tensor:
-        """One sweep over the tokens of z, from x: z_l ~ L(z) q_t(z_l | x_l), the others as they are."""
-        vocab, x = track.process.space.vocab_size, self.x[name]
+        """One sweep over the tokens of z: z_l ~ L(z) q_t(z_l | x_l), the others as they are."""
+        vocab, x, z = track.process.space.vocab_size, self.x[name], self.z[name].clone()
         time = torch.tensor(level, dtype=torch.float64, device=x.device)
         row = track.process.row(x, torch.zeros_like(time), time)[..., :vocab].log()
-        z = track.process.marginal(x.flatten(0, -2), level, validate_args=False).sample().reshape(x.shape)
         if len(self.problem.shared) < sum(size > 1 for size in x.shape[1:-1]):
             raise ValueError(
                 f"The elements of {name!r} share their likelihood; correct=False needs it to factorise over plates."
@@ -170,8 +170,11 @@ class _Chains:
         for position, size in enumerate(sizes):
             tried = z.repeat(size, *(1,) * z.dim()).clone()
             tried[..., position] = torch.arange(size, device=z.device).reshape(-1, *(1,) * (z.dim() - 1))
-            others = {n: v.repeat(size, *(1,) * (v.dim() - 1)) for n, v in self.x.items()}
+            others = {n: v.repeat(size, *(1,) * (v.dim() - 1)) for n, v in self.z.items()}
             scores = self.problem.log_likelihood({**others, name: tried.flatten(0, 1)}, {}).unflatten(0, (size, -1))
+            scores = torch.where(
+                (scores > -torch.inf).any(0), scores, 0.0
+            )  # from likelihood zero all moves are welcome
             law = (scores.movedim(0, -1) + row[..., position, :size]).softmax(-1)
             z[..., position] = inverse_cdf(law, random.uniform(law.shape[:-1], law.device))
         return z

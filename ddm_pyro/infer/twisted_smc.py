@@ -13,7 +13,7 @@ from ddm_pyro.infer.draws import SMCDiagnostics, WeightedPosterior
 from ddm_pyro.infer.infilling import known_tables
 from ddm_pyro.infer.resampling import effective_sample_size, log_mean_exp, normalized, systematic, take
 from ddm_pyro.infer.twisted_smc_problem import Problem, check
-from ddm_pyro.infer.twisted_smc_separable import factors, is_separable
+from ddm_pyro.infer.twisted_smc_separable import DOUBT, factors, forbids, is_separable
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.infer.twisted_smc_twists import Blind, Candidates, Separable, Twist
 from ddm_pyro.targets.programs import Program
@@ -119,8 +119,10 @@ class TwistedSMC:
             if tables is not None:
                 sure = is_separable(problem, tracks, tables, latents)
                 if sure or self.twist == "separable":
+                    zeros = any(forbids(tracks[n], table) for n, table in tables.items())
+                    doubt = DOUBT / max(track.moves for track in tracks.values()) if zeros else 0.0
                     tables = {n: table + some[n] for n, table in tables.items()}
-                    return Separable(problem, tables, 0.0 if sure else Candidates.defensive)
+                    return Separable(problem, tables, doubt if sure else Candidates.defensive)
             elif self.twist == "separable":
                 raise ValueError("No tokens of positive likelihood were found to read factors off; use 'candidates'.")
         return Candidates(problem, latents, known, self.candidates)
@@ -213,10 +215,10 @@ class _Run:
             samples[n] = value.reshape(self.count, *node.batch_shape, *node.event_shape)
             full = tuple(self.log_w.shape[1:])
             spread[n] = (self.count, *full[len(full) - len(node.batch_shape) :])
-        sorted_roots = self.roots.reshape(self.count, -1).sort(0).values
-        unique = 1 + (sorted_roots[1:] != sorted_roots[:-1]).sum(0)
         ess, resampled = (torch.stack(each).reshape(-1, *shape) for each in zip(*self.history, strict=True))
-        diagnostics = SMCDiagnostics(ess, resampled, unique.reshape(shape), type(self.twist).__name__.lower())
+        diagnostics = SMCDiagnostics(
+            ess, resampled, self.roots.reshape(self.count, *shape), type(self.twist).__name__.lower()
+        )
         return WeightedPosterior(samples, self.log_w.reshape(self.count, *shape), spread, diagnostics)
 
 

@@ -12,6 +12,7 @@ from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 
+from ddm_pyro import random
 from ddm_pyro.arrays import has_data
 from ddm_pyro.infer.densities import Fixed
 from ddm_pyro.infer.prior import DiffusionPrior
@@ -19,8 +20,10 @@ from ddm_pyro.infer.sites import PLAN, PRIOR, STATE
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.targets.programs import Program, plates
 
-#: How much two scores of a latent may differ before it counts as depending on the diffusion sites.
+#: How much two scores of a latent, or two predictions of a prior, may differ before one site depends on another.
 DEPENDENCE = 1e-6
+#: Values of each site that are tried to find out.
+TRIALS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,11 @@ class Problem:
 
     @classmethod
     def of(cls, program: Program) -> Problem:
-        """Read the sites of a program. Raises ValueError when no diffusion site is left to infer."""
+        """Read the sites of a program.
+
+        Raises:
+            ValueError: no diffusion site left to infer; scaled sites; latent sites of which one follows from another.
+        """
         sites = program.sites
         found = {n: prior_of(node) for n, node in sites.items() if _is_latent(node)}
         priors = {n: prior for n, prior in found.items() if prior is not None}
@@ -62,8 +69,17 @@ class Problem:
             n for n, node in rest.items() if node["is_observed"] and not node["infer"].get("_deterministic")
         )
         program.require_plates([*priors, *latents, *likelihood])
+        for name in (*priors, *latents, *likelihood):
+            scale = torch.as_tensor(sites[name]["scale"])
+            if has_data(scale) and bool((scale != 1.0).any()):
+                raise ValueError(
+                    f"Site {name!r} is scaled by {scale.tolist()}, as a subsampled plate or poutine.scale does, but "
+                    "particles follow the prior itself; run the program on all data, or on part of it as the whole."
+                )
         frames = [{frame.dim for frame in plates(sites[n])} for n in (*priors, *latents, *likelihood)]
-        return cls(program, priors, latents, likelihood, frozenset(set.intersection(*frames)))
+        problem = cls(program, priors, latents, likelihood, frozenset(set.intersection(*frames)))
+        problem.require_order()
+        return problem
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -117,27 +133,62 @@ class Problem:
         return total
 
     def draw_latents(self, count: int) -> dict[str, Tensor]:
-        """One draw of the other latent sites a particle, (P, d_M, ..., d_1, *event).
-
-        Raises:
-            ValueError: a latent whose law depends on the diffusion sites.
-        """
+        """One draw of the other latent sites a particle, (P, d_M, ..., d_1, *event)."""
         if not self.latents:
             return {}
-        sites = self.program.sites
-        x = {n: _spread(self.program, n, sites[n]["value"], count) for n in self.priors}
-        values = self.program.draw(self.latents, {**x}, count, self.fixed)
-        last = {n: prior.reverse.space.sizes_on.on(x[n].device) - 1 for n, prior in self.priors.items()}
-        for change in ({n: torch.zeros_like(v) for n, v in x.items()}, {n: last[n].expand_as(v) for n, v in x.items()}):
-            before = self.program.log_probs({**x, **values}, self.latents, count, self.fixed)
-            after = self.program.log_probs({**change, **values}, self.latents, count, self.fixed)
-            for name in self.latents:
-                if bool((before[name] - after[name]).abs().nan_to_num(0.0).max() > DEPENDENCE):
-                    raise ValueError(
-                        f"Site {name!r} is drawn given the diffusion sites, so it cannot be drawn before them; "
-                        "observe it, or sum it out of the likelihood."
-                    )
-        return values
+        return self.program.draw(self.latents, self.random_tokens(count), count, self.fixed)
+
+    def random_tokens(self, count: int) -> dict[str, Tensor]:
+        """Uniform tokens at every diffusion site, (count, d_M, ..., d_1, L)."""
+        out = {}
+        for name, prior in self.priors.items():
+            sizes = prior.space.sizes_on.on(prior.reverse.device)
+            shape = (count, *self.program.padded(name), prior.reverse.length)
+            out[name] = (random.uniform(shape, sizes.device) * sizes).long()
+        return out
+
+    def require_order(self) -> None:
+        """Raise ValueError unless the diffusion sites and the other latent sites can be drawn without each other.
+
+        Found out by trying ``TRIALS`` random values of each: a law that changes for a rare value alone goes unseen.
+        """
+        if len(self.priors) + len(self.latents) == 1:
+            return
+        worlds = []
+        for _ in range(2):
+            x = self.random_tokens(TRIALS)
+            worlds.append((x, self.program.draw(self.latents, x, TRIALS, self.fixed)))
+        (x, latents), (other_x, other_latents) = worlds
+        before = self.program.log_probs({**x, **latents}, self.latents, TRIALS, self.fixed)
+        after = self.program.log_probs({**other_x, **latents}, self.latents, TRIALS, self.fixed)
+        for name in self.latents:
+            moved = (before[name] - after[name]).abs().nan_to_num(0.0).max()
+            if has_data(moved) and bool(moved > DEPENDENCE):
+                raise ValueError(
+                    f"Site {name!r} is drawn given the diffusion sites, so it cannot be drawn before them; "
+                    "observe it, or sum it out of the likelihood."
+                )
+        nodes = self.program.nodes({**x, **latents}, TRIALS, self.fixed)
+        other_nodes = self.program.nodes({**other_x, **other_latents}, TRIALS, self.fixed)
+        for name in self.priors:
+            if not _same_predictions(prior_of(nodes[name]), prior_of(other_nodes[name]), x[name]):
+                raise ValueError(
+                    f"The prior of site {name!r} changes with the values of other latent sites, but particles run it "
+                    "apart from them; condition it on what is observed, and let the likelihood tie the sites together."
+                )
+
+
+def _same_predictions(a: DiffusionPrior | None, b: DiffusionPrior | None, x: Tensor) -> bool:
+    """Whether two priors predict the same of tokens x (C, d_M, ..., d_1, L), some of them masked if masks exist."""
+    if a is None or b is None or a._key != b._key:
+        return False
+    flat = x.flatten(0, -2)
+    mask = a.reverse.process.space.mask
+    if mask is not None:
+        flat = torch.where(random.uniform(flat.shape, flat.device) < 0.5, flat, mask)
+    index, time = torch.arange(len(flat), device=flat.device), a.reverse.times.mean()
+    one, two = (prior.reverse.rows(index).model.x0_log_probs(flat, time).exp() for prior in (a, b))
+    return not has_data(one) or torch.allclose(one, two, rtol=0.0, atol=DEPENDENCE)
 
 
 def check(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str, Tensor]) -> None:
@@ -177,7 +228,3 @@ def _is_latent(node: Mapping[str, Any]) -> bool:
 
 def _repeat(value: Tensor, count: int) -> Tensor:
     return value.repeat(count // len(value), *(1,) * (value.dim() - 1))
-
-
-def _spread(program: Program, name: str, value: Tensor, count: int) -> Tensor:
-    return value.reshape(*program.padded(name), value.shape[-1]).expand(count, *program.padded(name), -1)

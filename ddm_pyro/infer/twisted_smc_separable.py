@@ -14,6 +14,10 @@ from ddm_pyro.infer.twisted_smc_track import Track
 
 #: Random sequences on which the factors found must give the likelihood back.
 CHECKS = 6
+#: Draws of the prior on which they must do so too.
+PRIOR_DRAWS = 32
+#: Share of the particles that follow the prior against a table's zeros, should those be wrong: weights stay unbiased.
+DOUBT = 0.01
 #: How far they may be off, relative to 1 + |log-likelihood|; a likelihood computed in float32 loses that much.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 #: Rows of tokens scored by the program at once.
@@ -24,7 +28,7 @@ def factors(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str,
     """Tables log g with log L(x) = c + sum log g_l(x_l), one a site, (P or 1, d_M, ..., d_1, L, V); None if unknown.
 
     Each table is read off by changing one token at a time from a base of positive likelihood: exact when the
-    likelihood is separable, and checked on sequences drawn elsewhere.
+    likelihood is separable, which ``is_separable`` tries on sequences drawn elsewhere.
     """
     count = next(iter(tracks.values())).x.shape[0] if problem.latents else 1
     base = _base(problem, tracks, latents, count)
@@ -37,25 +41,49 @@ def factors(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str,
 def is_separable(
     problem: Problem, tracks: Mapping[str, Track], tables: Mapping[str, Tensor], latents: Mapping[str, Tensor]
 ) -> bool:
-    """Whether sums of the tables give differences of the log-likelihood on random sequences."""
+    """Whether sums of the tables give differences of the log-likelihood: on random sequences, and on the prior's.
+
+    What neither of them shows, a coupling in sequences that are rare under the prior, is not found.
+    """
     count = next(iter(tables.values())).shape[0]
     draws = [_draw(tracks, count) for _ in range(CHECKS)]
+    best = {n: table.argmax(-1) for n, table in tables.items()}
     # Possible sequences only: the tables' own best tokens, a random part of them changed.
     mixed = [
-        {n: torch.where(torch.rand_like(x, dtype=torch.float64) < 0.5, _best(tables[n]), x) for n, x in draw.items()}
+        {n: torch.where(torch.rand_like(x, dtype=torch.float64) < 0.5, best[n], x) for n, x in draw.items()}
         for draw in draws
     ]
-    known, seen = [], []
-    for x in [*draws, *mixed, {n: _best(table) for n, table in tables.items()}]:
+
+    def scores(x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         parts = [problem.groups(_pick(tables[n], x[n]).sum(-1)) for n in tables]
-        known.append(torch.stack(parts).sum(0))
-        seen.append(problem.log_likelihood(x, latents))
-    predicted, actual = torch.stack(known), torch.stack(seen)
-    offset = (actual[-1] - predicted[-1]).nan_to_num(0.0)
-    off = (predicted + offset - actual).abs()
-    same = (predicted == -torch.inf) & (actual == -torch.inf)
-    dtype = torch.float32 if torch.get_default_dtype() == torch.float32 else torch.float64
-    return bool((same | (off <= TOLERANCE[dtype] * (1.0 + actual.abs()))).all())
+        return torch.stack(parts).sum(0), problem.log_likelihood(x, latents)
+
+    predicted, actual = scores(best)
+    offset = (actual - predicted).nan_to_num(0.0)
+    tolerance = TOLERANCE[torch.float32 if torch.get_default_dtype() == torch.float32 else torch.float64]
+
+    def right(x: Mapping[str, Tensor]) -> bool:
+        predicted, actual = scores(x)
+        same = (predicted == -torch.inf) & (actual == -torch.inf)
+        return bool((same | ((predicted + offset - actual).abs() <= tolerance * (1.0 + actual.abs()))).all())
+
+    likely = max(1, PRIOR_DRAWS // count) * count
+    return all(right(x) for x in (*draws, *mixed)) and right(_prior_draws(problem, likely))
+
+
+def forbids(track: Track, table: Tensor) -> bool:
+    """Whether a table gives some token of a position's alphabet probability zero."""
+    sizes = track.process.space.sizes_on.on(table.device).unsqueeze(-1)
+    return bool(((table == -torch.inf) & (torch.arange(table.shape[-1], device=table.device) < sizes)).any())
+
+
+def _prior_draws(problem: Problem, count: int) -> dict[str, Tensor]:
+    tracks = problem.tracks(count)
+    for track in tracks.values():
+        while track.done < track.moves:
+            track.predict()
+            track.move(None, 0.0)
+    return {name: track.x for name, track in tracks.items()}
 
 
 def _draw(tracks: Mapping[str, Track], count: int) -> dict[str, Tensor]:
@@ -122,10 +150,6 @@ def _elements(problem: Problem, batch: torch.Size) -> Iterator[tuple[int | slice
 def _inside(problem: Problem, element: tuple[int | slice, ...]) -> tuple[int | slice, ...]:
     """The same index into an array of groups, whose other axes have length one."""
     return tuple(index if isinstance(index, slice) else 0 for index in element)
-
-
-def _best(table: Tensor) -> Tensor:
-    return table.argmax(-1)
 
 
 def _pick(table: Tensor, x: Tensor) -> Tensor:

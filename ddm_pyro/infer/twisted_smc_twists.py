@@ -22,6 +22,9 @@ from ddm_pyro.infer.twisted_smc_track import Track
 #: Rows of tokens scored by the program at once.
 CHUNK_ROWS = 2**16
 
+#: Likelihoods that must count in a guess for it to weigh as much as no guess.
+PATIENCE = 4.0
+
 Tracks = Mapping[str, Track]
 
 
@@ -52,7 +55,7 @@ class Separable(Twist):
     Attributes:
         problem: whose groups the guess is summed over.
         tables: site -> log g, broadcasting to (P, d_M, ..., d_1, L, V).
-        defensive: 0 when the tables are known to be exact.
+        defensive: 0 where a wrong table only costs effective particles; more where its zeros might be wrong.
     """
 
     problem: Problem
@@ -117,33 +120,42 @@ class Candidates(Twist):
         return torch.cat(pieces)
 
     def tilt(self, name: str, tracks: Tracks) -> Tensor:
-        """log of the mean likelihood with a token set, for the tokens the next move may draw; 0 elsewhere."""
+        """log of the mean likelihood with a token set, relative to all; 0 at tokens the next move may not draw.
+
+        A mean of few likelihoods that count is a bad guess, and bad guesses multiply over the steps: it is mixed with
+        the mean over all tokens, in the ratio of ``PATIENCE`` to the effective number of completions it rests on.
+        """
         track = tracks[name]
         vocab, length = track.process.space.vocab_size, track.x.shape[-1]
-        out = torch.zeros(track.log_p.shape, dtype=torch.float64, device=track.x.device).flatten(0, -2)
+        log_p = track.log_p.flatten(0, -2)
+        out = torch.zeros_like(log_p)
         out = out + self.known[name].expand(track.log_p.shape).flatten(0, -2) if name in self.known else out
         free = track.free()
         group = self._group_of_row(track)[free // length]
         tokens = torch.arange(vocab, device=track.x.device)
         sizes = track.process.space.sizes_on.on(track.x.device)
         each = max(1, CHUNK_ROWS // max(1, self.draws * track.rows))
-        base = self._base.logsumexp(0).nan_to_num(neginf=0.0)
         for turn in _turns(free, group, track, self._base[0].numel()):
             at = free[turn]
             # A token past a position's alphabet is never drawn; any other stands in for it.
             value = torch.minimum(tokens.unsqueeze(-1), sizes[at % length] - 1)
-            scores = torch.cat([self._try(name, track, at, value[low : low + each]) for low in range(0, vocab, each)])
-            out[at] = out[at] + (scores - base).flatten(1)[:, group[turn]].T
+            parts = [self._try(name, track, at, value[low : low + each]) for low in range(0, vocab, each)]
+            first, second = (torch.cat(moment).flatten(1)[:, group[turn]].T for moment in zip(*parts, strict=True))
+            out[at] = out[at] + _trusted(first, second, log_p[at])
         return out.reshape(track.log_p.shape)
 
-    def _try(self, name: str, track: Track, at: Tensor, value: Tensor) -> Tensor:
-        """log-sum of the likelihood over completions with the tokens ``at`` set to ``value`` (T, K), (T, P, g...)."""
+    def _try(self, name: str, track: Track, at: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """log-sums of the likelihood L and of L^2 over completions with the tokens ``at`` set to ``value`` (T, K).
+
+        Both (T, P, g...).
+        """
         count = len(value)
         tried = self._x[name].flatten(1).unsqueeze(0).repeat(count, 1, 1)  # (T, M, rows * L)
         tried[..., at] = value.unsqueeze(1).expand(count, self.draws, -1)
         tried = tried.reshape(count * self.draws, *track.x.shape)
         others = {n: x.repeat(count, *(1,) * (x.dim() - 1)) for n, x in self._x.items() if n != name}
-        return self._score({**others, name: tried}).unflatten(0, (count, self.draws)).logsumexp(1)
+        scores = self._score({**others, name: tried}).unflatten(0, (count, self.draws))
+        return scores.logsumexp(1), (2.0 * scores).logsumexp(1)
 
     def _group_of_row(self, track: Track) -> Tensor:
         shape = self._base.shape[1:]
@@ -170,6 +182,18 @@ class Blind(Twist):
     def tilt(self, name: str, tracks: Tracks) -> Tensor | None:
         """Known tokens."""
         return None if self.known is None else self.known.tilt(name, tracks)
+
+
+def _trusted(first: Tensor, second: Tensor, log_p: Tensor) -> Tensor:
+    """log of (n r + k) / (n + k), all (K, V): r the likelihood of each token relative to their mean under p.
+
+    n = (sum p L)^2 / sum p L^2 counts the likelihoods that matter, from their log-sums over completions.
+    """
+    total = (log_p + first).logsumexp(-1, keepdim=True)
+    log_n = torch.where(total > -torch.inf, 2.0 * total - (log_p + second).logsumexp(-1, keepdim=True), -torch.inf)
+    ratio = first - torch.where(total > -torch.inf, total, 0.0)
+    doubt = torch.full_like(log_n, PATIENCE).log()
+    return torch.logaddexp(log_n + ratio, doubt) - torch.logaddexp(log_n, doubt)
 
 
 def _turns(free: Tensor, group: Tensor, track: Track, groups: int) -> list[Tensor]:

@@ -103,8 +103,12 @@ class Program:
         self, names: Sequence[str], values: Mapping[str, Tensor], count: int, fixed: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
         """Draws of the sites ``names`` when other sites take ``values``, each (count, d_M, ..., d_1, *event)."""
-        trace = self._run({**(fixed or {}), **values}, count)
-        return {name: trace.nodes[name]["value"] for name in names}
+        nodes = self.nodes(values, count, fixed) if names else {}
+        return {name: nodes[name]["value"] for name in names}
+
+    def nodes(self, values: Mapping[str, Any], count: int, fixed: Mapping[str, Any] | None = None) -> dict[str, Node]:
+        """Trace nodes of a run in which sites take ``values``, each (count, d_M, ..., d_1, *event)."""
+        return dict(self._run({**(fixed or {}), **values}, count).nodes)
 
     def _run(self, values: Mapping[str, Any], count: int) -> Any:
         plate = pyro.plate(PLATE, count, dim=-1 - self.nesting)

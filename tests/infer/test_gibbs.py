@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import smc_worlds as worlds
 import torch
+from pyro.distributions.testing.gof import multinomial_goodness_of_fit
 
 import ddm_pyro as ddm
 from ddm_pyro.infer import DiffusionPrior, SplitGibbs, diffusion_sample
@@ -51,6 +52,25 @@ def test_uncorrected_chains_have_the_split_law():
     draws = SplitGibbs(model, level, num_chains=300, correct=False).run(Y, OBSERVED, sweeps=30, burn_in=10)
     assert draws.acceptance.tolist() == [1.0, 1.0]
     torch.testing.assert_close(draws.probabilities("x", 3), exact, atol=0.06, rtol=0)
+
+
+def test_uncorrected_chains_hear_likelihoods_that_couple_tokens():
+    torch.manual_seed(5)
+    target = ddm.targets.random_tabular((2, 2, 2), seed=1)
+    process, level, chains = ddm.ForwardProcess(ddm.rates.Uniform(2), ddm.schedules.Linear(), length=3), 0.5, 4000
+    scores = torch.tensor([3.0, 0.0, 1.0, 0.5, -1.0, 2.0, 0.0, 4.0], dtype=torch.float64)
+    law = target.tabular()
+    kernel = process.marginal(law.atoms.unsqueeze(1), level).log_prob(law.atoms.unsqueeze(0)).exp()
+    split = law.pmf * (kernel @ scores.exp())
+    prior = DiffusionPrior(ddm.samplers.Ancestral(), target.denoiser(process), density="pseudo", steps=60)
+
+    def model():
+        x = diffusion_sample("x", prior)
+        pyro.factor("table", scores[target.space.index(x)])
+
+    draws = SplitGibbs(model, level, num_chains=chains, correct=False).run(sweeps=15, burn_in=14)
+    counts = torch.bincount(target.space.index(draws.samples["x"]).reshape(-1), minlength=8)
+    assert multinomial_goodness_of_fit(split / split.sum(), counts) > 2e-5
 
 
 def test_levels_can_fall():

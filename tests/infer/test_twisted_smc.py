@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import pyro
 import pytest
 import smc_worlds as worlds
 import torch
 from scipy import stats
 
-from ddm_pyro.infer import TwistedSMC
+import ddm_pyro as ddm
+from ddm_pyro.infer import DiffusionPrior, TwistedSMC, diffusion_sample
 
 #: Two-sided quantile of a test with false-alarm probability 2e-5.
 Z = stats.norm.isf(1e-5)
@@ -79,6 +81,34 @@ def test_candidates_are_worth_their_price(resample_below):
     plain = TwistedSMC(model, 32, twist="none", resample_below=0.0).run(*args)
     steered = TwistedSMC(model, 32, resample_below=resample_below).run(*args)
     assert float(steered.ess.mean()) > 1.5 * float(plain.ess.mean())
+
+
+@pytest.mark.parametrize("options", [{}, {"resample_below": 1.0}, {"resample_below": 0.0}, {"twist": "none"}])
+def test_one_run_knows_the_spread_of_the_evidence(options):
+    torch.manual_seed(8)
+    posterior = TwistedSMC(worlds.summed(worlds.prior("first hitting")), 64, candidates=4, **options).run(copies(TOTAL))
+    evidence = posterior.log_evidence.exp().reshape(-1, RUNS)
+    seen = posterior.stderr.square().reshape(-1, RUNS).mean(1).sqrt()
+    true = evidence.std(1) / evidence.mean(1)
+    assert bool(((seen > 0.75 * true) & (seen < 1.6 * true)).all())
+
+
+def test_guesses_from_few_completions_are_not_trusted():
+    """A hard constraint on ten tokens that few completions meet: steering must not cost more than it gains."""
+    torch.manual_seed(9)
+    target = ddm.targets.MarkovChain([0.5, 0.3, 0.2], [[0.6, 0.2, 0.2], [0.3, 0.5, 0.2], [0.1, 0.4, 0.5]], length=10)
+    forward = ddm.ForwardProcess(ddm.rates.Masked(3), ddm.schedules.Linear(), length=10)
+    prior = DiffusionPrior(ddm.samplers.FirstHitting(), target.denoiser(forward), density="pseudo")
+    goal = torch.full((100,), 9)
+
+    def model():
+        with pyro.plate("runs", 100):
+            x = diffusion_sample("x", prior)
+            pyro.factor("goal", torch.where(x.sum(-1) == goal, 0.0, -torch.inf).double())
+
+    steered, plain = (TwistedSMC(model, 32, twist=twist, candidates=8).run() for twist in ("candidates", "none"))
+    spread = [run.log_evidence.exp().std() / run.log_evidence.exp().mean() for run in (steered, plain)]
+    assert spread[0] < spread[1]
 
 
 def test_survivors_are_those_the_guess_prefers():
