@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import constraints
 
 from ddm_pyro.arrays import has_data
 from ddm_pyro.distributions.token_law import InSpace
+
+#: Runs of a model in which bounds that are tensors must be the same.
+TRIALS = 16
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,21 @@ def refuse_sequential(trace: Any) -> None:
                 raise ValueError(
                     f"Site '{name}' sits in the sequential plate '{frame.name}'; write the plate vectorised, "
                     f"with pyro.plate('{frame.name}', {frame.size}), or give the sites no plate."
+                )
+
+
+def refuse_moving_bounds(sites: Iterable[dict[str, Any]], run: Callable[[], Trace]) -> None:
+    """Raise ValueError for a site whose bounds differ between ``TRIALS`` runs of the model: they follow others."""
+    bounded = {site["name"]: _bounds(site["name"], site["fn"], site["value"]) for site in sites}
+    read = {n: b for n, b in bounded.items() if any(isinstance(each, Tensor) and has_data(each) for each in b)}
+    for _ in range(TRIALS if read else 0):
+        nodes = run().nodes
+        for name, bounds in read.items():
+            again = _bounds(name, nodes[name]["fn"], nodes[name]["value"])
+            if any(bool((torch.as_tensor(a) != torch.as_tensor(b)).any()) for a, b in zip(bounds, again, strict=True)):
+                raise ValueError(
+                    f"The bounds of site '{name}' change from run to run, so they follow other latent sites; give it "
+                    "fixed ones, as a Categorical over 0 .. max whose probabilities follow them."
                 )
 
 

@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
-from ddm_pyro.infer.auto.blocks import Block, read_block, refuse_sequential
+from ddm_pyro.infer.auto.blocks import Block, read_block, refuse_moving_bounds, refuse_sequential
 from ddm_pyro.infer.auto.elbo import ParticleELBO
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.making import FamilyName, check_family, make_family
@@ -53,7 +53,7 @@ class AutoDiscreteDiffusion(AutoGuide):
 
     Raises:
         ValueError: an unknown objective or family; at the first run, a site that is continuous, unbounded, in a
-            sequential or a subsampled plate, or no latent site at all.
+            sequential or a subsampled plate, or whose bounds follow other sites; or no latent site at all.
 
     Example:
         >>> import pyro.distributions as dist
@@ -106,6 +106,8 @@ class AutoDiscreteDiffusion(AutoGuide):
             raise
         sites = [site for _, site in self.prototype_trace.iter_stochastic_nodes()]  # type: ignore[attr-defined]
         blocks = tuple(read_block(site) for site in sites)
+        with poutine.block(), torch.no_grad():
+            refuse_moving_bounds(sites, lambda: poutine.trace(self.model).get_trace(*args, **kwargs))
         sizes = tuple(size for block in blocks for size in block.sizes)
         if not sizes:
             raise ValueError("The model has no discrete latent site for AutoDiscreteDiffusion to guide.")

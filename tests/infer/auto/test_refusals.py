@@ -63,6 +63,17 @@ def test_subsampled_plates():
         AutoDiscreteDiffusion(model)()
 
 
+def test_bounds_that_follow_another_site():
+    def model():
+        n = pyro.sample("n", dist.Categorical(torch.ones(4) / 4))
+        pyro.sample("k", dist.Binomial(n.double(), torch.tensor(0.5).double()))
+
+    for seed in range(5):
+        pyro.set_rng_seed(seed)
+        with pytest.raises(ValueError, match="bounds of site 'k' change from run to run"):
+            AutoDiscreteDiffusion(model)()
+
+
 def test_no_latent_site():
     with pytest.raises(ValueError, match="no discrete latent site"):
         AutoDiscreteDiffusion(lambda: pyro.sample("y", dist.Bernoulli(0.5), obs=torch.tensor(1.0)))()
