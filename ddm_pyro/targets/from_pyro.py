@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddm_pyro import distributions
 from ddm_pyro.spaces import StateSpace
-from ddm_pyro.targets.from_pyro_sites import SiteTokens, masked_out, site_tokens
+from ddm_pyro.targets.from_pyro_sites import SiteTokens, masked_out, require_fixed_values, site_tokens
 from ddm_pyro.targets.hidden_markov import HiddenMarkov
 from ddm_pyro.targets.programs import Program
 from ddm_pyro.targets.tabular import Tabular
@@ -105,6 +105,7 @@ def from_pyro(
     sites: dict[str, SiteTokens] = {}
     for name in latent:
         sites[name] = site_tokens(name, program.sites[name], sum(site.length for site in sites.values()))
+    require_fixed_values(program, sites)
     program.require_plates(list(program.sites))
     sizes = [size for site in sites.values() for size in site.sizes]
     space = StateSpace(tuple(sizes), len(sizes))

@@ -11,9 +11,13 @@ import torch
 from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
-from torch.distributions import Independent, OneHotCategorical
+from torch.distributions import Independent, OneHotCategorical, constraints
 
 from ddm_pyro.distributions.token_law import TokenLaw
+from ddm_pyro.targets.programs import Program
+
+#: Runs of a program in which a site must have the same values.
+TRIALS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,27 @@ def site_tokens(name: str, node: Mapping[str, Any], first: int) -> SiteTokens:
     outer = torch.Size((*batch, *event[: len(event) - len(inner)]))
     values = listed.reshape(len(listed), *inner)
     return SiteTokens(first, (len(values),) * math.prod(outer), values, outer, batch, event)
+
+
+def require_fixed_values(program: Program, sites: Mapping[str, SiteTokens]) -> None:
+    """Raise ValueError for a site whose values differ between ``TRIALS`` runs: they follow other sites."""
+    moving = [name for name in sites if isinstance(getattr(_support(program.sites[name]), "upper_bound", None), Tensor)]
+    for _ in range(TRIALS if moving and len(sites) > 1 else 0):
+        nodes = program.rerun()
+        for name in moving:
+            again = site_tokens(name, nodes[name], sites[name].first)
+            if again.sizes != sites[name].sizes or not torch.equal(again.values, sites[name].values):
+                raise ValueError(
+                    f"The values that site {name!r} can take change from run to run, so they follow other latent "
+                    "sites; give it fixed ones, as a Categorical over 0 .. max whose probabilities follow them."
+                )
+
+
+def _support(node: Mapping[str, Any]) -> Any:
+    support = node["fn"].support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
 
 
 def masked_out(node: Mapping[str, Any], site: SiteTokens) -> Tensor:

@@ -52,14 +52,18 @@ class Program:
         if not callable(model):
             raise TypeError(f"model={model!r} must be a Pyro program: a callable with pyro.sample sites.")
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
-        with torch.no_grad(), poutine.block():
-            trace = poutine.trace(model).get_trace(*self.args, **self.kwargs)
-        nodes = {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
+        nodes = self.rerun()
         self._subsamples = {n: node["value"] for n, node in nodes.items() if isinstance(node["fn"], _Subsample)}
         self.sites: dict[str, Node] = {n: node for n, node in nodes.items() if n not in self._subsamples}
         frames = [-frame.dim for node in self.sites.values() for frame in plates(node)]
         shapes = [len(node["fn"].batch_shape) for node in self.sites.values()]
         self.nesting = max([0, *frames, *shapes])
+
+    def rerun(self) -> dict[str, Node]:
+        """The sample sites of another run."""
+        with torch.no_grad(), poutine.block():
+            trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
+        return {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
 
     def require_plates(self, names: Sequence[str]) -> None:
         """Raise ValueError when a batch dimension of a site is declared by no plate: nobody knows what it means."""

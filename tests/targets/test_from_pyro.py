@@ -85,6 +85,17 @@ def test_masked_variables_are_none(model):
     torch.testing.assert_close(target.pmf, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_values_that_follow_another_site():
+    def model():
+        n = pyro.sample("n", dist.Categorical(torch.ones(4) / 4))
+        pyro.sample("k", dist.Binomial(n.double(), torch.tensor(0.5).double()))
+
+    for seed in range(5):
+        pyro.set_rng_seed(seed)
+        with pytest.raises(ValueError, match="values that site 'k' can take change from run to run"):
+            from_pyro(model)
+
+
 def test_values_and_tokens():
     target = from_pyro(mixed, torch.tensor([0.3, 1.2]))
     x = target.sample((4, 3))
