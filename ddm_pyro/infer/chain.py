@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ddm_pyro.infer.plans import MAX_SEQUENCES
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.rows import by_chunks, check_rows
 from ddm_pyro.infer.stack import refuse_silent_enumeration
+from ddm_pyro.samplers.thinning import RateSampler
 from ddm_pyro.sampling.loop import denoise_law
 
 
@@ -51,7 +53,24 @@ class Chain:
 
     def noising(self, x: Tensor, k: int) -> TorchDistribution:
         """The forward law of state k given state k + 1 = x."""
+        if k == 0 and self.reverse.process.is_masked:  # all masks, also where alpha(1) > 0: there the chain starts
+            return self.start().expand(x.shape[:-1])
         return self.reverse.process.transition(x, self._clock(k + 1), self._clock(k), validate_args=False)
+
+    def forbids(self, states: Sequence[Tensor]) -> bool:
+        """Whether the sampler, whatever the model says, leaves surely or never where these chains do not.
+
+        A clipped Euler step surely leaves a token; a rate sampler never does at a time when the noise has rate zero.
+        States from noise to data.
+        """
+        sampler, times = self.reverse.sampler, self.reverse.times
+        if not isinstance(sampler, RateSampler):
+            return False
+        for k, (t, s) in enumerate(pairwise(times.unbind())):
+            jump = sampler.leave((t - s) * self.reverse.model.reverse_rate(states[k], t).sum(-1))
+            if bool(torch.where(states[k + 1] == states[k], jump >= 1.0, jump <= 0.0).any()):
+                return True
+        return False
 
     def _clock(self, k: int) -> Tensor:
         """Time of state k for the forward kernels."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
 from ddm_pyro.infer.plans import Unmasking, follow
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.routes import Route
+from ddm_pyro.samplers.thinning import RateSampler
+
+#: Chains of weight zero that are looked at for the reason.
+LOOKED_AT = 64
 
 
 class Density(ABC):
@@ -77,7 +83,24 @@ class Estimated(Density):
     def estimate(self, reverse: Reverse, x: Tensor, auxiliary: Tensor) -> Tensor:
         """The estimate from given draws (m, n, ...)."""
         m = len(auxiliary)
-        index = torch.arange(len(x), device=x.device).repeat(m)
-        weights = Route.of(reverse.rows(index)).log_weight(x.repeat(m, 1), auxiliary.flatten(0, 1))
+        index, rows, made = torch.arange(len(x), device=x.device).repeat(m), x.repeat(m, 1), auxiliary.flatten(0, 1)
+        weights = Route.of(reverse.rows(index)).log_weight(rows, made)
+        if isinstance(reverse.sampler, RateSampler) and not reverse.planned and has_data(weights):
+            self._explain(reverse, index, rows, made, weights == -torch.inf)
         weights = weights.reshape(m, len(x))
         return weights.mean(0) if self.mean_log else torch.logsumexp(weights, 0) - math.log(m)
+
+    def _explain(self, reverse: Reverse, index: Tensor, rows: Tensor, made: Tensor, lost: Tensor) -> None:
+        """Say so where weights are zero because of the sampler's steps, not of the model."""
+        some = lost.nonzero().squeeze(-1)[:LOOKED_AT]
+        if not len(some) or not Route.of(reverse.rows(index[some])).forbids(rows[some], made[some]):
+            return
+        share = float(lost.double().mean())
+        cause = (
+            f"Steps of {reverse.sampler} surely leave a token, where they are clipped, or never, where the noise has "
+            f"rate zero, but noised states do both: {share:.0%} of the proposed chains have weight zero"
+        )
+        remedy = "Use Ancestral(), more steps, or diffusion_sample, which names the states"
+        if self.mean_log:
+            raise ValueError(f"{cause}, so that density='bound' is -inf. {remedy}.")
+        warnings.warn(f"{cause}, and density='pseudo' is unbiased but rarely near its mean. {remedy}.", stacklevel=2)

@@ -60,7 +60,11 @@ class DiffusionPrior(TokenLaw):
         reverse: sampler, model and grid, as the sites of ``diffusion_sample`` use them.
 
     Raises:
-        ValueError: an unknown density, arguments that ``ddm_pyro.sample`` refuses, a plan that does not fit.
+        ValueError: an unknown density, arguments that ``ddm_pyro.sample`` refuses, a plan that does not fit; a "bound"
+            of minus infinity because the sampler never makes chains that the noise makes (a clipped Euler sampler).
+
+    Warns:
+        UserWarning: a "pseudo" density that is seldom near its mean, for the same reason.
 
     Example:
         >>> import ddm_pyro as ddm

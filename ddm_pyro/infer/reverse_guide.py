@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -14,6 +15,7 @@ from pyro.distributions import TorchDistribution
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
 from ddm_pyro.distributions import FactorizedCategorical
 from ddm_pyro.infer.chain import Chain
 from ddm_pyro.infer.forward_kernels import Noised
@@ -21,6 +23,7 @@ from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.sites import PRIOR
 from ddm_pyro.samplers import Euler, Sampler
 from ddm_pyro.samplers.blocks import BlockSampler
+from ddm_pyro.samplers.thinning import ThinningSampler
 from ddm_pyro.sampling.arguments import leaves_noise, resolve_times
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ class ReverseGuide(AutoGuide):
             number of positions a step, which the forward kernels do not.
 
     Warns:
-        UserWarning: a clipped Euler sampler without masks, whose steps miss states that the forward kernels reach.
+        UserWarning: a sampler whose steps miss states that the forward kernels reach: a clipped Euler sampler without
+            masks; with masks, one that reveals all or none in a step of this grid where the kernels do neither.
 
     Example:
         >>> import ddm_pyro as ddm, pyro.distributions as dist
@@ -90,13 +94,9 @@ class ReverseGuide(AutoGuide):
                 f"{sampler} reveals a fixed number of positions a step, forward kernels do not; use Ancestral(), or "
                 "AutoDiscreteDiffusion, whose orders need no kernels."
             )
-        if isinstance(sampler, Euler) and sampler.negative == "clip" and not model.process.is_masked:
-            warnings.warn(
-                "Euler(negative='clip') never leaves a token as it is where a step is clipped, but the forward kernels "
-                "do: the guide misses states of the model, and evidence weighed by it is too small. Use Ancestral(), "
-                "or Euler(negative='raise') with enough steps.",
-                stacklevel=2,
-            )
+        if isinstance(program, Noised) or not model.process.is_masked:
+            grid = program.times[::-1] if isinstance(program, Noised) else ()
+            warn_of_missed(sampler, model.process, torch.tensor(grid, dtype=torch.float64))
         super().__init__(program, create_plates=create_plates)
         self.sampler, self.site, self.cond = sampler, site, cond
         self.network = model
@@ -117,6 +117,8 @@ class ReverseGuide(AutoGuide):
                     f"Site {self.site!r} has no intermediate states to match the guide's; give "
                     "program=noised(model, site, forward, times)."
                 )
+            if prior.reverse.process.is_masked:
+                warn_of_missed(self.sampler, prior.reverse.process, prior.reverse.times)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw the states and the site."""
@@ -153,6 +155,32 @@ class ReverseGuide(AutoGuide):
         chain = Chain(Reverse((self.sampler,), model, grid, denoise, own_grid=False), len(program.times))
         with model.device:
             return noise_law(program.process, program.times[-1]), chain
+
+
+def warn_of_missed(sampler: Sampler, process: Process, times: Tensor) -> None:
+    """Warn of a sampler whose steps miss states that the forward process reaches; times from noise to data.
+
+    With masks that depends on the grid: a step must reveal surely, or never, only where the forward process does.
+    """
+    if process.is_masked:
+        if not isinstance(sampler, ThinningSampler) or not has_data(times):
+            return
+        for t, s in pairwise(times.cpu().unbind()):
+            reveal, left = sampler.reveal(process, t, s), process.mask_probability(s) / process.mask_probability(t)
+            if (reveal >= 1.0 and left > 0.0) or (reveal <= 0.0 and left < 1.0):
+                break
+        else:
+            return
+        cause = "reveals every mask, or none, in a step where the forward kernels leave some"
+    elif isinstance(sampler, Euler) and sampler.negative == "clip":
+        cause = "never leaves a token as it is where a step is clipped, but the forward kernels do"
+    else:
+        return
+    warnings.warn(
+        f"{sampler} {cause}: the guide misses states of the model, and evidence weighed by it is too small. Use "
+        "Ancestral(), or another grid (Euler(negative='raise') says when it is too coarse).",
+        stacklevel=3,
+    )
 
 
 def noise_law(process: Process, time: float) -> TorchDistribution:

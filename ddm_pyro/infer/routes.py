@@ -39,6 +39,10 @@ class Route(ABC):
     def log_weight(self, x: Tensor, auxiliary: Tensor) -> Tensor:
         """log p(x, a) - log r(a | x), (n,)."""
 
+    def forbids(self, x: Tensor, auxiliary: Tensor) -> bool:
+        """Whether the sampler never makes some of these proposed draws, whatever the model says."""
+        return False
+
 
 class ByPlan(Route):
     """a = the plan, r = its own law, which ignores x: the weight is P(x | plan)."""
@@ -87,3 +91,7 @@ class ByChain(Route):
             total = total + chain.step(states[k], k).log_prob(states[k + 1])
             total = total - chain.noising(states[k + 1], k).log_prob(states[k])
         return total
+
+    def forbids(self, x: Tensor, auxiliary: Tensor) -> bool:
+        """Whether a step surely leaves, or never, where the forward chain did not."""
+        return Chain.of(self.reverse).forbids([*auxiliary.unbind(1), x])

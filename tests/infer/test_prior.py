@@ -10,7 +10,7 @@ import pickle
 import pyro
 import pytest
 import torch
-from prior_worlds import ALL, PLANNED, Net, columns, masked, model, pushed, target, uniform
+from prior_worlds import ALL, PLANNED, AsRates, AsScore, Net, columns, masked, model, pushed, target, uniform
 from pyro import poutine
 from pyro.distributions.testing.gof import multinomial_goodness_of_fit
 
@@ -383,3 +383,76 @@ def test_time_of_masks_forwards_conditions() -> None:
     assert torch.equal(bound.x0_log_probs(x, torch.tensor(0.5)), expected)
     assert not torch.equal(expected, TimeOfMasks(network).x0_log_probs(x, torch.tensor(0.5)))
     assert isinstance(network.network, Net)
+
+
+def chain_prior(density, schedule, steps, sampler=None, **options):
+    forward = ddm.ForwardProcess(ddm.rates.Uniform(2), schedule, length=2)
+    truth = ddm.targets.Tabular([[0.1, 0.4], [0.3, 0.2]])
+    return DiffusionPrior(sampler or samplers.Euler(), truth.denoiser(forward), density, steps, **options)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 64])
+def test_clipped_steps_that_lose_chains_say_so(steps) -> None:
+    schedule = ddm.schedules.LogLinear(0.05)
+    prior = chain_prior("pseudo", schedule, steps, num_samples=400)
+    strict = chain_prior("pseudo", schedule, steps, samplers.Euler(negative="raise"), num_samples=400)
+    x = prior.space.enumerate()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        lost = strict_refuses(strict, x)
+        if lost:
+            with pytest.warns(UserWarning, match=r"\d% of the proposed chains have weight zero.* Use Ancestral\(\)"):
+                prior.log_prob(x)
+            with pytest.raises(ValueError, match=r"density='bound' is -inf. Use Ancestral\(\), "):
+                chain_prior("bound", schedule, steps, num_samples=400).log_prob(x)
+        else:
+            assert torch.isfinite(prior.log_prob(x)).all()
+            assert torch.isfinite(chain_prior("bound", schedule, steps, num_samples=400).log_prob(x)).all()
+    assert lost == (steps < 64)
+
+
+def test_steps_at_rate_zero_say_so() -> None:
+    forward = masked(2, schedule=ddm.schedules.Cosine())
+    prior = DiffusionPrior(samplers.TauLeaping(), AsRates(target(2).denoiser(forward)), "pseudo", 3)
+    with torch.no_grad(), pytest.warns(UserWarning, match="or never, where the noise has rate zero"):
+        prior.log_prob(prior.space.enumerate())
+
+
+def strict_refuses(prior, x):
+    try:
+        prior.log_prob(x)
+    except ValueError as error:
+        return "would leave a token with probability" in str(error)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore:.*have weight zero")
+def test_clipped_chains_are_unbiased_all_the_same() -> None:
+    prior = chain_prior("pseudo", ddm.schedules.LogLinear(0.3), 2, num_samples=4)
+    exact = chain_prior("exact", ddm.schedules.LogLinear(0.3), 2)
+    x = prior.space.enumerate()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        estimates = prior.expand((8000, 1)).log_prob(x.expand(8000, -1, -1)).exp()
+    assert ((estimates.mean(0) - exact.log_prob(x).exp()).abs() < 5 * estimates.std(0) / math.sqrt(8000)).all()
+
+
+def test_sequences_without_probability_are_not_blamed_on_clipping() -> None:
+    forward = ddm.ForwardProcess(ddm.rates.Uniform(2), ddm.schedules.LogLinear(0.3), length=2)
+    truth = ddm.targets.Tabular([[0.5, 0.5], [0.0, 0.0]])
+    prior = DiffusionPrior(samplers.Euler(), truth.denoiser(forward), "bound", times=[1.0, 0.95, 0.9], num_samples=50)
+    with torch.no_grad():
+        log_p = prior.log_prob(prior.space.enumerate())  # would warn or raise
+    assert (log_p > -torch.inf).tolist() == [True, True, False, False]
+
+
+def test_masked_chains_start_in_masks_where_noise_does_not() -> None:
+    # alpha(1) = 0.3: the forward process leaves tokens at t = 1, the reverse chain starts without any.
+    forward = masked(2, 2, ddm.schedules.LogLinear(0.3))
+    truth = AsScore(ddm.targets.Tabular([[0.1, 0.4], [0.3, 0.2]]).denoiser(forward))
+    bound, exact = (DiffusionPrior(samplers.Ancestral(), truth, density, 3) for density in ("bound", "exact"))
+    x = bound.space.enumerate().expand(500, -1, -1)
+    with torch.no_grad():
+        below = bound.expand((500, 1)).log_prob(x)
+        assert torch.isfinite(below).all()
+        assert (below.mean(0) < exact.log_prob(x[0]) + 5 * below.std(0) / math.sqrt(500)).all()

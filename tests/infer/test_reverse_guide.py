@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from prior_worlds import Net, masked, model, uniform
+from prior_worlds import AsScore, Net, masked, model, uniform
 from pyro import poutine
 from pyro.infer import SVI, Importance, ReweightedWakeSleep, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
@@ -352,3 +352,44 @@ def test_a_clipped_sampler_that_misses_states_is_warned_about() -> None:
         guide = guide if sampler is None else ReverseGuide(sampler, model, program)
         trace = poutine.trace(poutine.condition(guide, still)).get_trace()
         assert (trace.log_prob_sum() > -torch.inf) == possible
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "times", "misses"),
+    [
+        (samplers.Euler(), schedules.Geometric(0.01, 3.0), [0.3, 0.9], True),  # clipped
+        (samplers.Euler(), schedules.Geometric(0.01, 3.0), [0.8, 0.9], False),
+        (samplers.TauLeaping(), schedules.Geometric(0.01, 3.0), [0.3, 0.9], False),
+        (samplers.Ancestral(), schedules.Geometric(0.01, 3.0), [0.3, 0.9], False),
+        (samplers.Euler(), schedules.Cosine(), [0.01, 1.0], True),  # its rate is zero at t = 1
+        (samplers.TauLeaping(), schedules.Cosine(), [0.5, 1.0], True),
+        (samplers.TauLeaping(), schedules.Cosine(), [0.5, 0.9], False),
+        (samplers.Ancestral(), schedules.Cosine(), [0.5, 1.0], False),
+    ],
+)
+def test_masked_samplers_that_miss_states_are_warned_about(sampler, schedule, times, misses) -> None:
+    # The evidence that the guide sees is that of the paths it can take: too small exactly where the warning says so.
+    forward = small(schedule=schedule)
+    program = noised(plain, "x", forward, times)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        guide = ReverseGuide(sampler, model(forward), program)
+        guide()
+    log_q, log_p = paths(program, guide, 2)
+    seen = torch.logsumexp(log_p[log_q > -torch.inf], 0).item()
+    assert any("misses states of the model" in str(one.message) for one in caught) == misses
+    assert (seen == pytest.approx(truth(), abs=1e-9)) == (not misses)
+
+
+def test_a_clipped_guide_of_a_chain_prior_is_warned_about() -> None:
+    forward = small(schedule=schedules.Geometric(0.01, 3.0))
+    law = LAW.denoiser(forward)
+    prior = DiffusionPrior(samplers.Ancestral(), AsScore(law), "exact", times=[0.9, 0.3, 0.0])
+
+    def program(y=Y):
+        x = diffusion_sample("x", prior)
+        pyro.sample("y", dist.Normal(x.double(), 0.7).to_event(1), obs=y)
+
+    guide = ReverseGuide(samplers.Euler(), law, program, site="x")
+    with pytest.warns(UserWarning, match="misses states of the model"):
+        guide()
