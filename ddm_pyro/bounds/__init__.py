@@ -3,6 +3,7 @@
 from ddm_pyro.bounds.adjoint_ipm import AdjointIPM as AdjointIPM
 from ddm_pyro.bounds.base import Bound as Bound
 from ddm_pyro.bounds.base import NotApplicable as NotApplicable
+from ddm_pyro.bounds.base import Question as Question
 from ddm_pyro.bounds.best import Best as Best
 from ddm_pyro.bounds.certificate import Certificate as Certificate
 from ddm_pyro.bounds.decomposition import Decomposition as Decomposition
@@ -12,7 +13,6 @@ from ddm_pyro.bounds.discrete import Floored as Floored
 from ddm_pyro.bounds.discrete import KernelKL as KernelKL
 from ddm_pyro.bounds.discrete import LiCai as LiCai
 from ddm_pyro.bounds.discrete import PlanKL as PlanKL
-from ddm_pyro.bounds.discrete import discretization_error as discretization_error
 from ddm_pyro.bounds.kernel_tv import KernelTV as KernelTV
 from ddm_pyro.bounds.path_kl import ConditionedPathKL as ConditionedPathKL
 from ddm_pyro.bounds.path_kl import PathKL as PathKL

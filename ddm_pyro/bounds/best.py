@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from ddm_pyro.bounds.adjoint_ipm import AdjointIPM
-from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.base import Bound, NotApplicable, Question
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.continuous import ContinuousBound
 from ddm_pyro.bounds.discrete import Discretization, KernelKL, PlanKL
@@ -17,10 +17,7 @@ from ddm_pyro.bounds.path_kl import ConditionedPathKL, PathKL
 from ddm_pyro.bounds.rows import ExitRouting, GeneralizedPinsker, Local, Row
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 #: Certificates that read the data law through a loss and its entropy alone.
 LOSS: tuple[ContinuousBound, ...] = (PathKL(), ConditionedPathKL())
@@ -60,18 +57,7 @@ class Best(Bound):
         if self.knowledge not in ("score", "loss"):
             raise ValueError(f"knowledge={self.knowledge!r} must be 'score' or 'loss'.")
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
+    def answer(self, question: Question) -> Certificate:
         """The smallest certificate.
 
         Raises:
@@ -91,11 +77,11 @@ class Best(Bound):
             return True
 
         # At most two certificates are estimated, a sum of row errors and a divergence: half the risk and cost for each.
-        asked: dict[str, Any] = {"target": target, "model": model, "sampler": sampler, "steps": steps, "times": times}
-        asked |= {"confidence": (1.0 + confidence) / 2.0, "budget": max(budget // 2, 1), "seed": seed}
+        half = replace(question, confidence=(1.0 + question.confidence) / 2.0, budget=max(question.budget // 2, 1))
+        sampler = question.sampler
         continuous = LOSS if self.knowledge == "loss" else (*SCORE, *LOSS)
         try:
-            facts = facts_of(target, model, sampler, steps, times, self.name)
+            facts = facts_of(question, self.name)
         except NotApplicable as refusal:
             reasons.append(str(refusal))
             divergences: list[Bound] = [PathKL()]
@@ -104,13 +90,13 @@ class Best(Bound):
             for bound in continuous:
                 attempt(lambda bound=bound: bound.certify(facts))  # type: ignore[misc]
         if self.knowledge == "score":
-            attempt(lambda: KernelTV()(**asked))
-        if sampler is not None and self.knowledge == "score" and model.process.is_masked:
-            attempt(lambda: _certifying(Discretization()(**asked)))
+            attempt(lambda: KernelTV().answer(half))
+        if sampler is not None and self.knowledge == "score" and question.model.process.is_masked:
+            attempt(lambda: _certifying(Discretization().answer(half)))
         if sampler is not None:
             # With a plan the kernels' divergence only adds that of the reveal times; in continuous time it is path-kl.
             divergences = [PlanKL(), KernelKL(), *divergences]
-        any(attempt(lambda bound=bound: bound(**asked)) for bound in divergences)  # type: ignore[misc]
+        any(attempt(lambda bound=bound: bound.answer(half)) for bound in divergences)  # type: ignore[misc]
         return smallest(found, reasons)
 
 

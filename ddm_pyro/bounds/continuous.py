@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.base import Bound, NotApplicable, Question
 from ddm_pyro.bounds.case import Case, check_spaces, is_small, stop_of
 from ddm_pyro.bounds.certificate import VERIFIED, Certificate
 from ddm_pyro.bounds.discrete import discretization_error
@@ -18,10 +17,7 @@ from ddm_pyro.bounds.facts import Facts, continuous_times, facts_of
 from ddm_pyro.bounds.integrals import Integrals
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
 
 EXACT = {"target's posteriors are exact": VERIFIED, "integrals over states and time are exact": VERIFIED}
 
@@ -38,38 +34,35 @@ class ContinuousBound(Bound):
     splits: ClassVar[bool] = False
     estimates: ClassVar[bool] = False
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
-        asked = {"confidence": confidence, "budget": budget, "seed": seed}
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
         try:
-            when = continuous_times(model, sampler, steps, times, self.name)
+            times = continuous_times(question, self.name)
         except NotApplicable:
-            if not self.splits or not _can_split(model):
+            if not self.splits or not _can_split(question.model):
                 raise
-            error = discretization_error(target, model, sampler, steps=steps, times=times, **asked)  # type: ignore[arg-type]
-            return self.split(Facts(Case.of(target, model, None, self.name)), *error, confidence)
-        if self.estimates and not is_small(model.process.space):
-            return self._estimate(target, model, stop_of(when), **asked)
-        return self.certify(facts_of(target, model, sampler, steps, times, self.name))
+            facts = Facts(Case.of(question.target, question.model, None, self.name))
+            return self.split(facts, *discretization_error(question), question.confidence)
+        if self.estimates and not is_small(question.model.process.space):
+            return self._estimate(question, stop_of(times))
+        return self.certify(facts_of(question, self.name))
 
-    def _estimate(self, target: Any, model: Parameterization, stop: float, **asked: Any) -> Certificate:
+    def _estimate(self, question: Question, stop: float) -> Certificate:
         """From a loss and the entropy of the data, where states are too many to sum over."""
+        target, model = question.target, question.model
         check_spaces(target, model)
         if stop > 0.0:
             raise NotApplicable(f"{self.name} estimates where the process runs to t = 0, not to {stop:.4g}.")
         with torch.no_grad():
-            return estimate_path_kl(target, model, name=self.name, **asked).certificate(self.name)
+            found = estimate_path_kl(
+                target,
+                model,
+                name=self.name,
+                confidence=question.confidence,
+                budget=question.budget,
+                seed=question.seed,
+            )
+        return found.certificate(self.name)
 
     def split(self, facts: Facts, mean: float, upper: float, confidence: float) -> Certificate:
         """The certificate plus the discretization error of a sampler in steps, from its mean and upper limit."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddm_pyro.bounds.base import Question
 from ddm_pyro.bounds.case import Case
 from ddm_pyro.bounds.integrals import Integrals, integrals
-from ddm_pyro.parameterizations import Parameterization
 from ddm_pyro.plugins.errors import NotApplicable
-from ddm_pyro.samplers import FirstHitting, Sampler, Uniformization
+from ddm_pyro.samplers import FirstHitting, Uniformization
 from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling.loop import denoise_law
 
@@ -100,43 +99,30 @@ def half_l1(p: Tensor, q: Tensor) -> float:
     return 0.5 * float((p - q).abs().sum())
 
 
-def facts_of(
-    target: Any,
-    model: Parameterization,
-    sampler: Sampler | Sequence[Sampler] | None,
-    steps: int | None,
-    times: Sequence[float] | Tensor | None,
-    name: str,
-) -> Facts:
+def facts_of(question: Question, name: str) -> Facts:
     """The facts of a reverse process in continuous time, or of a sampler that draws from it exactly.
 
     Raises:
         NotApplicable: a sampler in discrete time, of which continuous-time theorems say nothing; a large space.
     """
-    times = continuous_times(model, sampler, steps, times, name)
-    case = Case.of(target, model, times, name)
-    return Facts(case, denoised=sampler is not None and case.stop > 0.0)
+    case = Case.of(question.target, question.model, continuous_times(question, name), name)
+    return Facts(case, denoised=question.sampler is not None and case.stop > 0.0)
 
 
-def continuous_times(
-    model: Parameterization,
-    sampler: Sampler | Sequence[Sampler] | None,
-    steps: int | None,
-    times: Sequence[float] | Tensor | None,
-    name: str,
-) -> Sequence[float] | Tensor | None:
+def continuous_times(question: Question, name: str) -> Sequence[float] | Tensor | None:
     """The times between which a sampler runs in continuous time; None from 1 to 0.
 
     Raises:
         NotApplicable: a sampler in steps.
     """
+    sampler, model, times = question.sampler, question.model, question.times
     if sampler is None:
         return times
     if isinstance(sampler, FirstHitting) and sampler.refresh == 1:
         if model.process.is_masked and model.primary == "x0":
             return None
     elif isinstance(sampler, Uniformization):
-        return sampler.grid(model.process, sampler.num_steps(model.process, steps)) if times is None else times
+        return sampler.grid(model.process, sampler.num_steps(model.process, question.steps)) if times is None else times
     raise NotApplicable(
         f"{name} is about the reverse process in continuous time, and {sampler!r} takes steps; "
         "core/kernel-kl, core/plan-kl and core/row speak of steps."

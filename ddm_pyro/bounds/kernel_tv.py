@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
 
+from ddm_pyro.bounds.base import Question
 from ddm_pyro.bounds.case import Case
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.clock import FIRST_PANEL, NOISE_END
@@ -23,8 +23,7 @@ from ddm_pyro.plugins.errors import NotApplicable
 from ddm_pyro.sampling.loop import denoise_law
 
 if TYPE_CHECKING:
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 #: Largest number of states for which the learned reverse kernel is formed, N x N.
 KERNEL_STATES = 256
@@ -63,28 +62,17 @@ class KernelTV(ContinuousBound):
 
     name: ClassVar[str] = "core/kernel-tv"
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
         try:
-            facts = facts_of(target, model, sampler, steps, times, self.name)
+            facts = facts_of(question, self.name)
         except NotApplicable:
-            if sampler is None:
+            if question.sampler is None:
                 raise
         else:
             return self.certify(facts)
-        run = Run.of(self.name, target, model, sampler, steps, times)
-        facts = Facts(Case.of(target, model, None, self.name))
+        run = Run.of(question, self.name)
+        facts = Facts(Case.of(question.target, question.model, None, self.name))
         self._check(facts)
         return self._compare(facts, float(run.grid[0]), 0.0, *sampler_kernel(run))
 

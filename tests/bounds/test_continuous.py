@@ -22,6 +22,7 @@ from ddm_pyro.bounds import (
     PathKL,
     Row,
 )
+from ddm_pyro.bounds.base import Question
 from ddm_pyro.bounds.best import LOSS, SCORE
 from ddm_pyro.bounds.facts import facts_of
 
@@ -61,7 +62,7 @@ def check(seed, masked):
         law = np.where(space.is_mask(space.enumerate()).any(-1).numpy() & (law < 1e-12), 0.0, law)
     p, q = (ddm.Tabular(torch.from_numpy(v / v.sum()), space=space) for v in (law, data))
     truths = {metric.name: metric(p, q).value for metric in METRICS}
-    facts = facts_of(target, model, None, None, None, "test")
+    facts = facts_of(Question(target=target, model=model), "test")
     for bound in ALL:
         try:
             certificate = bound.certify(facts)
@@ -143,7 +144,7 @@ def test_generated_jumps_have_their_closed_forms() -> None:
     """A = L (1 - 1/S) B for uniform noise and L (1 - e^-B) for masks; exit errors of a scaled score have D(1 || c)."""
     target, exact = uniform_world(total=3.0)
     factors = torch.full((9, 2, 3), 1.5).double()
-    facts = facts_of(target, Perturbed(exact, factors), None, None, None, "test")
+    facts = facts_of(Question(target=target, model=Perturbed(exact, factors)), "test")
     jumps = 2 * (1 - 1 / 3) * 3.0
     assert facts.plain.jumps == pytest.approx(jumps, rel=1e-8)
     assert facts.plain.learned_jumps == pytest.approx(1.5 * jumps, rel=1e-8)
@@ -152,7 +153,7 @@ def test_generated_jumps_have_their_closed_forms() -> None:
     assert facts.plain.row == pytest.approx(0.5 * jumps, rel=1e-8)
     assert facts.plain.cubes == pytest.approx(2 / 3 * 0.125 * jumps, rel=1e-8)
     masked, exact = masked_world(ddm.schedules.Constant(total=2.0))
-    facts = facts_of(masked, exact, None, None, None, "test")
+    facts = facts_of(Question(target=masked, model=exact), "test")
     assert facts.plain.jumps == pytest.approx(3 * (1 - math.exp(-2.0)), rel=1e-9)
 
 

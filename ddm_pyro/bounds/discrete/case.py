@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ddm_pyro.bounds.base import NotApplicable
+from ddm_pyro.bounds.base import NotApplicable, Question
 from ddm_pyro.parameterizations import Exact, Parameterization
 from ddm_pyro.processes import Process
 from ddm_pyro.samplers import Sampler
@@ -41,16 +40,9 @@ class Run:
     denoises: bool
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None,
-        steps: int | None,
-        times: Sequence[float] | Tensor | None,
-    ) -> Run:
+    def of(cls, question: Question, name: str) -> Run:
         """The run that ``sample(sampler, model, steps=, times=)`` makes. Raises as ``Bound.__call__`` says."""
+        target, model, sampler = question.target, question.model, question.sampler
         if sampler is None:
             raise NotApplicable(
                 f"{name} speaks of a sampler's steps; in continuous time ask core/path-kl or core/conditioned-path-kl."
@@ -61,7 +53,7 @@ class Run:
         if target.space != process.space.data:
             raise ValueError(f"The target lives on {target.space} but the model on {process.space.data}.")
         samplers = as_samplers(sampler)
-        grid, last = resolve_times(samplers, model, steps, times)
+        grid, last = resolve_times(samplers, model, question.steps, question.times)
         return cls(target, model, tuple(samplers), grid, leaves_noise(samplers, process, last))
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.base import Bound, NotApplicable, Question
 from ddm_pyro.bounds.certificate import ASSUMED, VERIFIED, Certificate
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.contexts import Contexts, sampler_contexts
@@ -19,8 +17,7 @@ from ddm_pyro.bounds.discrete.limits import upper_limit
 from ddm_pyro.bounds.discrete.parallel import EXACT_PAIRS, estimated_parallel_error, exact_parallel_error
 
 if TYPE_CHECKING:
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 
 @dataclass(frozen=True)
@@ -54,27 +51,16 @@ class Discretization(Bound):
 
     name: ClassVar[str] = "core/discretization"
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
-        run = Run.of(self.name, target, model, sampler, steps, times)
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
+        run = Run.of(question, self.name)
         with torch.no_grad():
             if run.space.mask is None:
                 return self._without_masks(run)
             contexts = sampler_contexts(run, self.name)
             if _is_small(run, contexts):
                 return self._exact(run, contexts)
-            return self._estimated(run, contexts, confidence, budget, seed)
+            return self._estimated(run, contexts, question)
 
     def _exact(self, run: Run, contexts: Contexts) -> Certificate:
         found = exact_parallel_error(run, contexts)
@@ -93,37 +79,27 @@ class Discretization(Bound):
         known = "exact score" if run.has_exact_model else "exact posterior"
         return Certificate(found.value, terms, {known: VERIFIED}, source=self.name)
 
-    def _estimated(self, run: Run, contexts: Contexts, confidence: float, budget: int, seed: int | None) -> Certificate:
+    def _estimated(self, run: Run, contexts: Contexts, question: Question) -> Certificate:
         exact = run.denoiser() if has_posterior(run) and not run.has_exact_model else None
-        found = estimated_parallel_error(run, contexts, exact, budget=budget, seed=seed)
+        found = estimated_parallel_error(run, contexts, exact, budget=question.budget, seed=question.seed)
         known = {"exact score": VERIFIED if run.has_exact_model else ASSUMED}
         values, terms = found.discretization, {"discretization": float(found.discretization.mean())}
         if found.rows is not None and found.score is not None:
             values, known = found.rows, {"exact posterior": VERIFIED}
             terms["score"] = float(found.score.mean())
-        limit = upper_limit(values, confidence, float(run.length))
+        limit = upper_limit(values, question.confidence, float(run.length))
         return Certificate(
             limit.upper,
             {**terms, "stderr": limit.stderr},
             {**known, **limit.hypotheses},
             estimate=limit.mean,
             ucb=limit.upper,
-            confidence=confidence,
+            confidence=question.confidence,
             source=self.name,
         )
 
 
-def discretization_error(
-    target: Any,
-    model: Parameterization,
-    sampler: Sampler | Sequence[Sampler],
-    *,
-    steps: int | None = None,
-    times: Sequence[float] | Tensor | None = None,
-    confidence: float = 0.95,
-    budget: int = 64,
-    seed: int | None = None,
-) -> tuple[float, float]:
+def discretization_error(question: Question) -> tuple[float, float]:
     """DISC of a masked sampler with a plan, and its upper confidence limit (the same where it is exact); scale of TV.
 
     To be added to a row certificate of the continuous-time process, never to sqrt(L_SE / 2) (theory 9).
@@ -135,17 +111,18 @@ def discretization_error(
         >>> import ddm_pyro as ddm
         >>> target = ddm.targets.PottsChain(num_states=3, length=4, coupling=1.0)
         >>> forward = ddm.ForwardProcess(ddm.rates.Masked(3), ddm.schedules.Linear(), length=4)
-        >>> discretization_error(target, target.denoiser(forward), ddm.samplers.FirstHitting())
+        >>> model, sampler = target.denoiser(forward), ddm.samplers.FirstHitting()
+        >>> discretization_error(Question(target=target, model=model, sampler=sampler))
         (0.0, 0.0)
     """
-    run = Run.of("core/discretization", target, model, sampler, steps, times)
+    run = Run.of(question, "core/discretization")
     with torch.no_grad():
         contexts = sampler_contexts(run, "core/discretization")
         if _is_small(run, contexts):
             value = float(exact_parallel_error(run, contexts).discretization)
             return value, value
-        found = estimated_parallel_error(run, contexts, None, budget=budget, seed=seed)
-        limit = upper_limit(found.discretization, confidence, float(run.length))
+        found = estimated_parallel_error(run, contexts, None, budget=question.budget, seed=question.seed)
+        limit = upper_limit(found.discretization, question.confidence, float(run.length))
     return limit.mean, limit.upper
 
 

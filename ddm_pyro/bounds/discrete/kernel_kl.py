@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from ddm_pyro.bounds.base import Bound
+from ddm_pyro.bounds.base import Bound, Question
 from ddm_pyro.bounds.certificate import VERIFIED, Certificate, tv_of_kl
 from ddm_pyro.bounds.discrete.case import Run, data_entropy
 from ddm_pyro.bounds.discrete.contexts import Contexts, all_masks, forward_contexts, read_plan, sampler_contexts
@@ -25,8 +24,7 @@ from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.samplers.thinning import ThinningSampler
 
 if TYPE_CHECKING:
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 
 @dataclass(frozen=True)
@@ -57,39 +55,28 @@ class KernelKL(Bound):
 
     name: ClassVar[str] = "core/kernel-kl"
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
-        run = Run.of(self.name, target, model, sampler, steps, times)
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
+        run = Run.of(question, self.name)
         with torch.no_grad():
             if run.process.is_masked and isinstance(run.sampler, BlockSampler):
                 contexts = sampler_contexts(run, self.name)
-                found = masked_path_kl(run, contexts, self.name, confidence=confidence, budget=budget, seed=seed)
+                found = masked_path_kl(run, contexts, question, self.name)
                 return found.certificate(self.name)
             speed = _reveals(run)
             if speed is not None:
                 contexts = forward_contexts(run)
-                found = masked_path_kl(run, contexts, self.name, confidence=confidence, budget=budget, seed=seed)
+                found = masked_path_kl(run, contexts, question, self.name)
                 return found.plus(_reveal_times(run, speed), "reveal_times").certificate(self.name)
             entropy = data_entropy(run.target, self.name)
             small = run.space.num_states <= TABLE_STATES and run.is_enumerable
             if run.space.num_states <= PAIR_STATES:
                 return self._exact(run)
             try:
-                return self._exact(run) if small else self._estimated(run, entropy, confidence, budget, seed)
+                return self._exact(run) if small else self._estimated(run, entropy, question)
             except NotIndependent:
                 # Too many states for pairs, and no table a position: what is left is to estimate.
-                return self._estimated(run, entropy, confidence, budget, seed)
+                return self._estimated(run, entropy, question)
 
     def _exact(self, run: Run) -> Certificate:
         noise = Noise(run.process, run.grid[0])
@@ -99,13 +86,14 @@ class KernelKL(Bound):
         terms = {"kl": kl, "start": start, "prior_mismatch": mismatch}
         return Certificate(min(apart, together), terms, {"data entropy": VERIFIED}, source=self.name)
 
-    def _estimated(self, run: Run, entropy: float, confidence: float, budget: int, seed: int | None) -> Certificate:
-        values, start = step_estimates(run, Noise(run.process, run.grid[0]), budget=budget, seed=seed)
-        limit = upper_limit(values, confidence)
+    def _estimated(self, run: Run, entropy: float, question: Question) -> Certificate:
+        noise = Noise(run.process, run.grid[0])
+        values, start = step_estimates(run, noise, budget=question.budget, seed=question.seed)
+        limit = upper_limit(values, question.confidence)
         mean, upper = max(limit.mean + start - entropy, 0.0), max(limit.upper + start - entropy, 0.0)
         terms = {"steps": limit.mean, "start": start, "entropy": entropy, "stderr": limit.stderr}
         hypotheses = {"data entropy": VERIFIED, **limit.hypotheses}
-        return PathDivergence(mean, upper, terms, hypotheses, confidence).certificate(self.name)
+        return PathDivergence(mean, upper, terms, hypotheses, question.confidence).certificate(self.name)
 
 
 def _reveals(run: Run) -> Tensor | None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
 
-from ddm_pyro.bounds.base import Bound, NotApplicable
+from ddm_pyro.bounds.base import Bound, NotApplicable, Question
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.contexts import sampler_contexts
@@ -19,8 +18,7 @@ from ddm_pyro.bounds.discrete.patterns import information_curve
 from ddm_pyro.planning import block_costs, check_curve, optimal_sizes, reveal_error
 
 if TYPE_CHECKING:
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 #: Constants of Theorem 2: the upper one as its proof has it, the lower one as quoted.
 UPPER, LOWER = 1 / 2, 1 / 16
@@ -127,20 +125,9 @@ class LiCai(Bound):
 
     name: ClassVar[str] = "core/li-cai"
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
-        run = Run.of(self.name, target, model, sampler, steps, times)
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
+        run = Run.of(question, self.name)
         with torch.no_grad():
             contexts = sampler_contexts(run, self.name)
             if contexts.sizes is None:
@@ -148,12 +135,12 @@ class LiCai(Bound):
                     f"{self.name} speaks of blocks of fixed sizes, core/k-unmask and core/first-hitting; "
                     f"{run.sampler!r} draws a random number of positions: use core/plan-kl."
                 )
-            curve = information_curve(target)
+            curve = information_curve(run.target)
             if curve is None:
                 raise NotApplicable(
-                    f"{self.name} needs the information curve of {target!r}; core/plan-kl does without."
+                    f"{self.name} needs the information curve of {run.target!r}; core/plan-kl does without."
                 )
-            found = masked_path_kl(run, contexts, self.name, confidence=confidence, budget=budget, seed=seed)
+            found = masked_path_kl(run, contexts, question, self.name)
         sizes = [size for size in contexts.sizes if size]
         # The score's part, estimated or exact, is what is left of the divergence.
         known = reveal_error(curve, sizes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ddm_pyro.bounds.base import Question
 from ddm_pyro.bounds.certificate import VERIFIED, Certificate, tv_of_kl
 from ddm_pyro.bounds.discrete.case import Run, data_entropy
 from ddm_pyro.bounds.discrete.contexts import Contexts
@@ -69,9 +70,7 @@ def reveal_divergence(contexts: Contexts, curve: Tensor) -> float:
     return float((ahead * (drops + ROUNDING * curve[0])).sum())
 
 
-def masked_path_kl(
-    run: Run, contexts: Contexts, name: str, *, confidence: float, budget: int, seed: int | None
-) -> PathDivergence:
+def masked_path_kl(run: Run, contexts: Contexts, question: Question, name: str) -> PathDivergence:
     """KL of the path that draws positions by ``contexts.plan``, given the plan.
 
     Exact where all patterns can be summed, or the model is exact and the information curve known. Otherwise the
@@ -81,6 +80,7 @@ def masked_path_kl(
         NotApplicable: an estimate without the entropy of the data.
     """
     entropy = data_entropy(run.target, name)
+    confidence, budget, seed = question.confidence, question.budget, question.seed
     if contexts.counts is not None:
         if run.has_exact_model:
             curve = information_curve(run.target)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from ddm_pyro.bounds.base import Bound
+from ddm_pyro.bounds.base import Bound, Question
 from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.contexts import sampler_contexts
 from ddm_pyro.bounds.discrete.path_kl import masked_path_kl
 
 if TYPE_CHECKING:
-    from ddm_pyro.parameterizations import Parameterization
-    from ddm_pyro.samplers import Sampler
+    pass
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,10 @@ class PlanKL(Bound):
 
     name: ClassVar[str] = "core/plan-kl"
 
-    def __call__(
-        self,
-        *,
-        target: Any,
-        model: Parameterization,
-        sampler: Sampler | Sequence[Sampler] | None = None,
-        steps: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        confidence: float = 0.95,
-        budget: int = 64,
-        seed: int | None = None,
-    ) -> Certificate:
-        """The certificate; see ``Bound``."""
-        run = Run.of(self.name, target, model, sampler, steps, times)
+    def answer(self, question: Question) -> Certificate:
+        """The certificate."""
+        run = Run.of(question, self.name)
         with torch.no_grad():
             contexts = sampler_contexts(run, self.name)
-            found = masked_path_kl(run, contexts, self.name, confidence=confidence, budget=budget, seed=seed)
+            found = masked_path_kl(run, contexts, question, self.name)
         return found.certificate(self.name)

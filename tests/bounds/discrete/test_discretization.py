@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from discrete_worlds import Mixed, Tilted
 from scipy.stats import norm
 
 import ddm_pyro as ddm
-from ddm_pyro.bounds import Discretization
+from ddm_pyro.bounds import Discretization, Question
 from ddm_pyro.bounds.discrete import discretization, discretization_error
 from ddm_pyro.parameterizations.counted import Counted
 from ddm_pyro.rates import Masked
@@ -77,8 +78,8 @@ def test_equals_the_sum_over_listed_plans_and_orders(sampler, times, timed):
     assert found.value == pytest.approx(rows, abs=1e-12)
     assert rows <= disc + score + 1e-12
     assert found.hypotheses == {"exact posterior": "verified"}
-    given = (TARGET, model, sampler)
-    assert discretization_error(*given, times=times) == pytest.approx((disc, disc), abs=1e-12)
+    question = Question(target=TARGET, model=model, sampler=sampler, times=times)
+    assert discretization_error(question) == pytest.approx((disc, disc), abs=1e-12)
 
 
 @pytest.mark.parametrize("sampler", [Ancestral(), Euler(), TauLeaping()], ids=str)
@@ -104,7 +105,7 @@ def test_draws_are_unbiased(sampler, times, monkeypatch):
     assert found.terms["score"] == pytest.approx(exact.terms["score"], abs=0.1)
     assert found.value == found.ucb > exact.value
     assert found.hypotheses == {"exact posterior": "verified", "bounded terms": "verified"}
-    mean, upper = discretization_error(TARGET, model, sampler, times=times, budget=40, seed=1)
+    mean, upper = discretization_error(Question(**given, budget=40, seed=1))
     assert mean < upper
     assert exact.terms["discretization"] <= upper
 
@@ -133,6 +134,7 @@ def test_without_a_posterior_only_the_discretization_is_certified():
 
 def test_steps_make_it_small_and_blocks_of_one_make_it_zero():
     model = Mixed(TARGET.denoiser(MASKED), 0.3)
-    errors = [discretization_error(TARGET, model, Ancestral(), steps=steps)[0] for steps in (2, 8, 32)]
+    question = Question(target=TARGET, model=model, sampler=Ancestral())
+    errors = [discretization_error(replace(question, steps=steps))[0] for steps in (2, 8, 32)]
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
-    assert discretization_error(TARGET, model, FirstHitting()) == (0.0, 0.0)
+    assert discretization_error(replace(question, sampler=FirstHitting())) == (0.0, 0.0)

@@ -14,7 +14,7 @@ from discrete_worlds import Tilted, WrongScore, random_run
 from pairs import pair
 
 import ddm_pyro as ddm
-from ddm_pyro.bounds import KernelKL, NotApplicable, PlanKL
+from ddm_pyro.bounds import KernelKL, NotApplicable, PlanKL, Question
 from ddm_pyro.bounds.discrete import kernel_kl, steps
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.distributions.token_law import TokenLaw
@@ -110,7 +110,7 @@ def test_routes_agree(masked, monkeypatch):
     compared = 0
     for seed in range(300, 330):
         given = random_run(seed, masked)
-        run = Run.of("test", given.target, given.model, given.sampler, None, given.times)
+        run = Run.of(Question(target=given.target, model=given.model, sampler=given.sampler, times=given.times), "test")
         if given.times is None:
             continue
         value = given.certify(KernelKL())
