@@ -12,7 +12,7 @@ import ddm_pyro
 PACKAGE = Path(ddm_pyro.__file__).parent
 LAYERS = [
     {"plugins"},
-    {"arrays", "spaces", "random", "schedules"},
+    {"arrays", "progress", "spaces", "random", "schedules"},
     {"rates", "distributions"},
     {"paths"},
     {"processes"},

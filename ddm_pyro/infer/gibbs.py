@@ -15,6 +15,7 @@ from ddm_pyro.infer.densities import Fixed
 from ddm_pyro.infer.draws import ChainDraws
 from ddm_pyro.infer.twisted_smc_problem import Problem
 from ddm_pyro.infer.twisted_smc_track import Track
+from ddm_pyro.progress import progress_bar
 from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.targets.programs import Program
 
@@ -36,6 +37,7 @@ class SplitGibbs:
         level: noise level in (0, 1], or a function of the share of sweeps done in [0, 1) (annealing).
         num_chains: chains run side by side, started at draws of the prior.
         correct: accept or refuse by the likelihood.
+        progress: whether a terminal sees a bar.
 
     Raises:
         ValueError: settings out of range, other latent sites, ``correct=False`` with masks, a site drawn by
@@ -60,10 +62,12 @@ class SplitGibbs:
         *,
         num_chains: int = 16,
         correct: bool = True,
+        progress: bool = True,
     ) -> None:
         if isinstance(num_chains, bool) or num_chains != int(num_chains) or num_chains < 1:
             raise ValueError(f"num_chains={num_chains!r} must be a whole number of at least 1.")
         self.model, self.level, self.num_chains, self.correct = model, level, int(num_chains), correct
+        self.progress = progress
         self._level_at(0.0)
 
     def _level_at(self, share: float) -> float:
@@ -89,10 +93,12 @@ class SplitGibbs:
                 )
             chains = _Chains(problem, self.num_chains, self.correct)
             kept: list[dict[str, Tensor]] = []
-            for sweep in range(sweeps):
-                chains.sweep(self._level_at(sweep / sweeps))
-                if sweep >= burn_in and (sweep - burn_in) % thin == 0:
-                    kept.append(dict(chains.x))
+            with progress_bar(self.progress, sweeps, what="split Gibbs", value="accepted") as report:
+                for sweep in range(sweeps):
+                    chains.sweep(self._level_at(sweep / sweeps))
+                    report(sweep + 1, chains.accepted.mean() / (sweep + 1))
+                    if sweep >= burn_in and (sweep - burn_in) % thin == 0:
+                        kept.append(dict(chains.x))
         sites = {n: problem.program.sites[n]["fn"] for n in chains.x}
         draws = {n: torch.stack([x[n] for x in kept], 1) for n in chains.x}
         shapes = {n: (self.num_chains, len(kept), *f.batch_shape, *f.event_shape) for n, f in sites.items()}

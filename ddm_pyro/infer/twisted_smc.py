@@ -16,6 +16,7 @@ from ddm_pyro.infer.twisted_smc_problem import Problem, check
 from ddm_pyro.infer.twisted_smc_separable import DOUBT, factors, forbids, is_separable
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.infer.twisted_smc_twists import Blind, Candidates, Separable, Twist
+from ddm_pyro.progress import progress_bar
 from ddm_pyro.targets.programs import Program
 
 TwistName = Literal["auto", "separable", "candidates", "none"]
@@ -44,6 +45,7 @@ class TwistedSMC:
         candidates: completions a particle with "candidates".
         known: site -> known tokens, (*batch, L) or (L,), -1 or the mask id where unknown: infilling. They count as
             observed, so they are part of the evidence.
+        progress: whether a terminal sees a bar.
 
     Raises:
         ValueError: settings out of range; on ``run``, programs that cannot be run so, with the reason.
@@ -72,6 +74,7 @@ class TwistedSMC:
         twist: TwistName = "auto",
         candidates: int = 16,
         known: Mapping[str, Tensor] | None = None,
+        progress: bool = True,
     ) -> None:
         if isinstance(num_particles, bool) or num_particles != int(num_particles) or num_particles < 1:
             raise ValueError(f"num_particles={num_particles!r} must be a whole number of at least 1.")
@@ -83,6 +86,7 @@ class TwistedSMC:
             raise ValueError(f"candidates={candidates!r} must be at least 1.")
         self.model, self.num_particles, self.resample_below = model, int(num_particles), float(resample_below)
         self.tempering, self.twist, self.candidates, self.known = tempering, twist, int(candidates), dict(known or {})
+        self.progress = progress
 
     def run(self, *args: Any, **kwargs: Any) -> WeightedPosterior:
         """Run ``model(*args, **kwargs)`` under the particles and return their weighted final state."""
@@ -93,7 +97,9 @@ class TwistedSMC:
             latents = problem.draw_latents(self.num_particles)
             check(problem, tracks, latents)
             twist = self._choose(problem, tracks, latents, known)
-            return _Run(problem, tracks, latents, known, twist, self.exponent, self.resample_below).finish()
+            return _Run(problem, tracks, latents, known, twist, self.exponent, self.resample_below).finish(
+                self.progress
+            )
 
     def exponent(self, progress: float) -> float:
         """The power of the guess after a share ``progress`` of the way. Raises ValueError outside (0, 1]."""
@@ -151,18 +157,19 @@ class _Run:
         self.roots = index.reshape(-1, *(1,) * (len(shape) - 1)).expand(shape)
         self.history: list[tuple[Tensor, Tensor]] = []
 
-    def finish(self) -> WeightedPosterior:
+    def finish(self, progress: bool = False) -> WeightedPosterior:
         """All moves, and the final weights."""
         for track in self.tracks.values():
             track.predict()
-        fresh = True
-        while any(track.done < track.moves for track in self.tracks.values()):
-            name = min((n for n, t in self.tracks.items() if t.done < t.moves), key=lambda n: self.tracks[n].progress)
-            track = self.tracks[name]
-            if not fresh:
-                track.predict()
-            fresh = False
-            self._move(name, track)
+        moves = sum(track.moves for track in self.tracks.values())
+        with progress_bar(progress, moves, what="twisted SMC", value="ESS") as report:
+            for move in range(moves):
+                left = (n for n, track in self.tracks.items() if track.done < track.moves)
+                name = min(left, key=lambda n: self.tracks[n].progress)
+                if move > 0:
+                    self.tracks[name].predict()
+                self._move(name, self.tracks[name])
+                report(move + 1, self.history[-1][0].mean())
         x = {n: track.x for n, track in self.tracks.items()}
         self.log_w = self.log_w + self.problem.log_likelihood(x, self.latents)
         for n, table in self.known.items():

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ddm_pyro.losses import Loss
 from ddm_pyro.parameterizations import Parameterization
+from ddm_pyro.progress import Report, progress_bar
 from ddm_pyro.training.data import open_data
-from ddm_pyro.training.progress import Report, progress_bar
 from ddm_pyro.training.run import CHECK_EVERY, Run, TrainingDiverged
 from ddm_pyro.training.settings import Settings, check_whole, name_of
 
@@ -138,7 +138,7 @@ def _train(run: Run, steps: int, path: Path | None, every: int, progress: bool |
     training, saved = run.model.training, run.done
     run.model.train()
     try:
-        with progress_bar(progress, run.done, steps) as report:
+        with progress_bar(progress, steps, start=run.done) as report:
             while run.done < steps:
                 run.step()
                 last = run.done == steps
