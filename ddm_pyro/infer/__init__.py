@@ -1,6 +1,7 @@
 """Discrete diffusion inside Pyro programs: priors, forward kernels beside a model, samplers as guides."""
 
 from ddm_pyro.infer.auto import AutoDiscreteDiffusion as AutoDiscreteDiffusion
+from ddm_pyro.infer.auto import BeliefNet as BeliefNet
 from ddm_pyro.infer.auto import DensitySampler as DensitySampler
 from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP

@@ -1,5 +1,6 @@
 """Joint guides for discrete latents by discrete diffusion, and the same machinery for unnormalised densities."""
 
+from ddm_pyro.infer.auto.beliefs import BeliefNet as BeliefNet
 from ddm_pyro.infer.auto.density import DensitySampler as DensitySampler
 from ddm_pyro.infer.auto.density import fit_density as fit_density
 from ddm_pyro.infer.auto.elbo import ParticleELBO as ParticleELBO

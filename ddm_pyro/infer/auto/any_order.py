@@ -21,7 +21,8 @@ class AnyOrder(Family):
 
     This is a masked diffusion that unmasks one token at a time (first-hitting sampling): a path is the pair (order, x),
     shape (2, L). The network sees masks (id V) at the tokens to come, and t = their share. All L conditionals of a
-    path are one batched network call; drawing takes L calls.
+    path are one batched network call; drawing takes L calls. A network may have short cuts for both,
+    ``prefix_logits(order, x)`` and ``next_logits(x, at)``, see ``BeliefNet``.
 
     Example:
         >>> from ddm_pyro.infer.auto.network import TokenMLP
@@ -44,10 +45,9 @@ class AnyOrder(Family):
         x = torch.full((n, length), mask, device=self.device)
         with torch.no_grad():
             for k in range(length):
-                at = order[:, k : k + 1]
-                t = torch.full((n,), 1.0 - k / length, dtype=torch.float64, device=self.device)
-                logits = self.logits(x, t).gather(-2, at.unsqueeze(-1).expand(-1, -1, mask))
-                x = x.scatter(-1, at, inverse_cdf(logits.softmax(-1), u[:, k : k + 1]))
+                at = order[:, k]
+                drawn = inverse_cdf(self._next_logits(x, at, k).softmax(-1), u[:, k])
+                x = x.scatter(-1, at.unsqueeze(-1), drawn.unsqueeze(-1))
         return torch.stack([order, x], -2)
 
     def log_density(self, path: Tensor) -> Tensor:
@@ -78,6 +78,16 @@ class AnyOrder(Family):
         """x0-posteriors of the masked process, at the time when as many masks are expected as there are."""
         process = ForwardProcess(rates_of(Masked, self.space), Linear(), self.space.length)
         return TimeOfMasks(X0(self.network, process))
+
+    def _next_logits(self, x: Tensor, at: Tensor, known: int) -> Tensor:
+        """Logits of the token at one position a row, (n, L) with so many known tokens and (n,) -> (n, V)."""
+        direct = getattr(self.network, "next_logits", None)
+        if callable(direct):
+            return self.inside(direct(x, at), at)
+        length = self.space.length
+        t = torch.full((len(x),), 1.0 - known / length, dtype=torch.float64, device=x.device)
+        index = at[:, None, None].expand(-1, -1, self.space.vocab_size)
+        return self.logits(x, t).gather(-2, index).squeeze(-2)
 
     def _prefix_logits(self, order: Tensor, x: Tensor) -> Tensor:
         """Logits of each token given those before it in the order, (n, L, V) by position."""

@@ -87,9 +87,10 @@ class Family(nn.Module, ABC):
         dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.get_default_dtype())
         return self.inside(self.network(x, t.to(dtype)))
 
-    def inside(self, logits: Tensor) -> Tensor:
-        """Logits in float64 with -inf at tokens that a position does not have."""
-        if logits.shape[-2:] != (self.space.length, self.space.vocab_size):
+    def inside(self, logits: Tensor, at: Tensor | None = None) -> Tensor:
+        """Logits in float64 with -inf at tokens that a position does not have; ``at`` (n,): of one position a row."""
+        rows = (self.space.length,) if at is None else at.shape
+        if logits.shape[-2:] != (*rows, self.space.vocab_size):
             raise ValueError(
                 f"The network returned logits of shape {tuple(logits.shape)}; the latent sites are "
                 f"{self.space.length} tokens of {self.space.vocab_size} values, so it must end in "
@@ -98,8 +99,9 @@ class Family(nn.Module, ABC):
         logits = logits.double()
         if isinstance(self.space.sizes, int):
             return logits
-        sizes = self.space.sizes_on.on(logits.device).unsqueeze(-1)
-        return torch.where(torch.arange(self.space.vocab_size, device=logits.device) < sizes, logits, -torch.inf)
+        sizes = self.space.sizes_on.on(logits.device)
+        inside = torch.arange(self.space.vocab_size, device=logits.device) < sizes.unsqueeze(-1)
+        return torch.where(inside if at is None else inside[at], logits, -torch.inf)
 
 
 def rates_of(rate: type[Masked] | type[Uniform], space: StateSpace) -> list[Masked | Uniform]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ddm_pyro.infer.auto.any_order import AnyOrder
+from ddm_pyro.infer.auto.beliefs import MAX_ONCE, BeliefNet
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.network import TokenMLP
 from ddm_pyro.infer.auto.uniform_chain import UniformChain
@@ -39,7 +40,7 @@ def make_family(
 ) -> Family:
     """The family on a space. A network that is not an nn.Module is called with the space to make one."""
     if network is None:
-        network = TokenMLP(space, timed=family == "uniform")
+        network = default_network(space, family)
     elif not isinstance(network, nn.Module):
         if not callable(network):
             raise TypeError(
@@ -51,3 +52,10 @@ def make_family(
     if family == "masked":
         return AnyOrder(space, network)
     return UniformChain(space, network, steps or min(max(2 * space.length, LEAST_STEPS), MOST_STEPS))
+
+
+def default_network(space: StateSpace, family: FamilyName) -> nn.Module:
+    """A ``BeliefNet``; a ``TokenMLP`` for the uniform family and for large spaces, L (V - 1) > ``MAX_ONCE``."""
+    if family == "uniform":
+        return TokenMLP(space, timed=True)
+    return BeliefNet(space) if space.length * (space.vocab_size - 1) <= MAX_ONCE else TokenMLP(space)

@@ -75,6 +75,15 @@ class TokenMLP(nn.Module):
         table = known.unsqueeze(-1) * one_hot(x, self.vocab).to(h.dtype).unsqueeze(-3)
         return logits + (table.flatten(-2).transpose(0, 1) @ self.linear).transpose(0, 1)
 
+    def next_logits(self, x: Tensor, at: Tensor) -> Tensor:
+        """``forward`` at one position a row and t = share of masks, (n, L) with masks and (n,) -> (n, V)."""
+        known = one_hot(x, self.vocab + 1)[..., : self.vocab].flatten(-2).to(self.start.dtype)
+        h = self._body(known @ self.tokens + self.start, (x == self.vocab).double().mean(-1))
+        logits = (h.unsqueeze(-2) @ self.head[at]).squeeze(-2) + self.bias[at]
+        if self.linear is None:
+            return logits
+        return logits + (known.unsqueeze(-2) @ self.linear[at]).squeeze(-2)
+
     def _body(self, h: Tensor, t: Tensor) -> Tensor:
         if self.time is not None:
             angles = math.pi * t.unsqueeze(-1).to(h.dtype) * self.frequencies
