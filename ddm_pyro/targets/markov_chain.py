@@ -13,7 +13,7 @@ from ddm_pyro.distributions import inverse_cdf
 from ddm_pyro.spaces import StateSpace
 from ddm_pyro.targets.base import Target, normalize
 from ddm_pyro.targets.checks import stochastic, whole
-from ddm_pyro.targets.messages import DenseTransfer, line_marginals
+from ddm_pyro.targets.messages import DenseTransfer, forward_messages, line_marginals
 from ddm_pyro.targets.tables import in_chunks
 
 
@@ -87,12 +87,28 @@ class MarkovChain(Target):
     def posterior(self, log_evidence: Tensor) -> Tensor:
         """Log marginals given unary evidence, (..., L, K) -> (..., L, K)."""
         rows, shape = self._evidence(log_evidence)
-        length, states = rows.shape[1:]
+        transfer, local = DenseTransfer(self.transition.to(rows.device)), self._local(rows)
+        pieces = [line_marginals(local[part], transfer)[0] for part in in_chunks(len(rows), 3 * rows[0].numel())]
+        return normalize(torch.cat(pieces), self.space).reshape(*shape, *rows.shape[1:])
+
+    def log_evidence(self, log_likelihood: Tensor) -> Tensor:
+        """log sum_x P(x) prod_l exp(log_likelihood[l, x_l]), (..., L, K) -> (...,): a likelihood that is a product.
+
+        Example:
+            >>> chain = MarkovChain([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], length=2)
+            >>> seen = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log()  # 0, then 1
+            >>> round(chain.log_evidence(seen).exp().item(), 6)
+            0.05
+        """
+        rows, shape = self._evidence(log_likelihood)
+        transfer, local = DenseTransfer(self.transition.to(rows.device)), self._local(rows)
+        pieces = [forward_messages(local[part], transfer)[1] for part in in_chunks(len(rows), 3 * rows[0].numel())]
+        return torch.cat(pieces).reshape(shape)
+
+    def _local(self, rows: Tensor) -> Tensor:
         local = rows.clone()
         local[:, 0] += self.initial.log().to(rows.device)
-        transfer = DenseTransfer(self.transition.to(rows.device))
-        pieces = [line_marginals(local[part], transfer)[0] for part in in_chunks(len(rows), 3 * length * states)]
-        return normalize(torch.cat(pieces), self.space).reshape(*shape, length, states)
+        return local
 
     def __repr__(self) -> str:
         return f"MarkovChain({self.space})"

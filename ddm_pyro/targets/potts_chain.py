@@ -117,6 +117,14 @@ class PottsChain(Target):
         marginals, _ = ring_marginals(rows, DenseTransfer(self.line.transition.to(rows.device)))
         return normalize(marginals, self.space).reshape(*shape, *rows.shape[1:])
 
+    def log_evidence(self, log_likelihood: Tensor) -> Tensor:
+        """log sum_x P(x) prod_l exp(log_likelihood[l, x_l]), (..., L, K) -> (...,): a likelihood that is a product."""
+        if not self.periodic:
+            return self.line.log_evidence(log_likelihood)
+        rows, shape = self._evidence(log_likelihood)
+        _, totals = ring_marginals(rows, DenseTransfer(self.line.transition.to(rows.device)))
+        return (totals - self._log_return).reshape(shape)
+
     def information_curve(self) -> Tensor:
         """Hbar(n) = (1/L) sum_i E_W H(X_i | X_W), W uniform of size n among the other sites; (L,), n = 0 .. L-1.
 

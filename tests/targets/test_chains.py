@@ -265,3 +265,25 @@ def test_extreme_couplings_stay_finite(coupling, periodic):
 def test_potts_refuses(arguments, words):
     with pytest.raises(ValueError, match=words):
         PottsChain(**{"num_states": 3, "length": 4, "coupling": 1.0, **arguments})
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        MarkovChain([0.2, 0.5, 0.3], [[0.5, 0.5, 0.0], [0.1, 0.2, 0.7], [0.3, 0.3, 0.4]], length=4),
+        MarkovChain([0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]], length=1),
+        PottsChain(num_states=3, length=4, coupling=0.7),
+        PottsChain(num_states=3, length=4, coupling=-0.7, periodic=True),
+        PottsChain(num_states=2, length=2, coupling=1.3, periodic=True),
+    ],
+    ids=str,
+)
+def test_evidence_of_a_product_likelihood(target):
+    length, vocab = target.space.length, target.space.vocab_size
+    torch.manual_seed(4)
+    scores = torch.randn(2, 3, length, vocab, dtype=torch.float64) - 400.0
+    scores[0, 0, 0, 1:] = -torch.inf
+    atoms = target.space.enumerate()
+    weights = target.log_prob(atoms) + scores[..., torch.arange(length), atoms].sum(-1)
+    torch.testing.assert_close(target.log_evidence(scores), weights.logsumexp(-1))
+    assert target.log_evidence(scores[0, 0]).shape == ()
