@@ -15,6 +15,7 @@ from torch.distributions import constraints
 from ddm_pyro.distributions.program_type import in_program_type
 from ddm_pyro.distributions.token_law import TokenLaw, check_expansion
 from ddm_pyro.infer.stack import refuse_silent_enumeration, wants_scalars
+from ddm_pyro.spaces import StateSpace
 
 
 def emit(name: str, law: TorchDistribution, infer: dict[str, Any], obs: Tensor | None = None) -> Tensor:
@@ -23,8 +24,11 @@ def emit(name: str, law: TorchDistribution, infer: dict[str, Any], obs: Tensor |
         return pyro.sample(name, law, obs=obs, infer=infer)
     listed = Listed(law)
     if len(listed.values) == 1:  # nothing to enumerate
-        return pyro.sample(name, Sure(law, listed), infer={**infer, "enumerate": None})
-    return pyro.deterministic(name, listed.values[pyro.sample(f"{name}_index", listed)], event_dim=1)
+        value = listed.values[0].expand(*law.batch_shape, -1)
+        return pyro.sample(name, Sure(law.space, value), infer={**infer, "enumerate": None})
+    value = listed.values[pyro.sample(f"{name}_index", listed)]
+    # As pyro.deterministic does, but for the type of its zeros.
+    return pyro.sample(name, Sure(law.space, value), obs=value, infer={"_deterministic": True})
 
 
 class Listed(TorchDistribution):
@@ -84,20 +88,20 @@ class Listed(TorchDistribution):
 
 
 class Sure(TokenLaw):
-    """A law of one value.
+    """The law of a value that is known already: log-probability 0, whatever is asked.
 
     Args:
-        law: the law.
-        listed: its list.
+        space: of the value.
+        value: (..., L).
     """
 
-    def __init__(self, law: TorchDistribution, listed: Listed) -> None:
-        self.listed, self.space = listed, law.space
-        super().__init__(law.batch_shape, law.event_shape, validate_args=False)
+    def __init__(self, space: StateSpace, value: Tensor) -> None:
+        self.space, self.value = space, value
+        super().__init__(value.shape[:-1], value.shape[-1:], validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """The value, (*sample_shape, *batch, L)."""
-        return self.listed.values[0].expand(*sample_shape, *self.batch_shape, -1)
+        return self.value.expand(*sample_shape, *self.batch_shape, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """0."""

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pyro.poutine.block_messenger import BlockMessenger
+from pyro.poutine.condition_messenger import ConditionMessenger
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.escape_messenger import EscapeMessenger
 from pyro.poutine.messenger import Messenger
@@ -56,9 +57,12 @@ def refuse_event_enumeration() -> None:
 def wants_scalars(name: str) -> bool:
     """Whether Pyro enumerates the model for a site of this name, or replays what it drew for its index.
 
-    Pyro's draws from enumerated posteriors, and its marginals, know scalar sites only.
+    Pyro's draws from enumerated posteriors, and its marginals, know scalar sites only. A value that is given by
+    ``poutine.condition`` is scored as it is: an index would be summed out and leave it without a density.
     """
     frames = list(_PYRO_STACK)
+    if any(isinstance(frame, ConditionMessenger) and name in frame.data for frame in frames):
+        return False
     traces = [getattr(frame, kind, None) for frame in frames for kind in ("trace", "enum_trace")]
     names = {site for trace in traces if trace is not None for site in trace}
     return f"{name}_index" in names or (_model_is_enumerated(frames) and name not in names)

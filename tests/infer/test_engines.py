@@ -198,7 +198,9 @@ def test_the_usual_engines(engine, name) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated, and says a lot
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["coupled", "reverse", "prior"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) for one in ("coupled", "reverse")] + ["prior"]
+)
 @pytest.mark.parametrize("engine", [JitTrace_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO])
 def test_compiled_engines(engine, name) -> None:
     program, guide, parameters, log_q, log_p = guided(name)
