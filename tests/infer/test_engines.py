@@ -30,7 +30,15 @@ from pyro.infer import (
 )
 
 import ddm_pyro as ddm
-from ddm_pyro.infer import AutoDiscreteDiffusion, DiffusionPrior, ReverseGuide, TokenMLP, diffusion_sample, noised
+from ddm_pyro.infer import (
+    AutoDiscreteDiffusion,
+    DiffusionPrior,
+    ParticleELBO,
+    ReverseGuide,
+    TokenMLP,
+    diffusion_sample,
+    noised,
+)
 
 Y = torch.tensor([1.3, 0.2], dtype=torch.float64)
 LAW = ddm.targets.Tabular(torch.tensor([[0.1, 0.45], [0.3, 0.15]], dtype=torch.float64))
@@ -291,3 +299,25 @@ def test_engines_without_densities_refuse() -> None:
             mmd.loss_and_grads(run, of)
         with pytest.raises(ValueError, match="fully reparametrized guides"):
             SVI(run, of, pyro.optim.Adam({}), EnergyDistance(max_plate_nesting=2)).step()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["coupled", "reverse"])
+@pytest.mark.parametrize("engine", [Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, ParticleELBO])
+def test_engines_as_modules_with_local_parameters(engine, name) -> None:
+    with pyro.settings.context(module_local_params=True):
+        program, guide, parameters, log_q, log_p = guided(name)
+        exact = -elbo(log_q, log_p)
+        right = flat(torch.autograd.grad(exact, parameters), parameters)
+        options = {"vectorize_particles": True, "max_plate_nesting": 1}
+        objective = engine(num_particles=20_000, **({} if engine is ParticleELBO else options), **enum(engine))
+        module = objective(program, guide)
+        assert {id(p) for p in parameters} <= {id(p) for p in module.parameters()}
+        if engine is TraceGraph_ELBO:  # it has no loss to differentiate
+            loss = torch.tensor(objective.loss_and_grads(program, guide))
+        else:
+            loss = module()
+            loss.backward()
+        assert len(pyro.get_param_store()) == 0
+    assert loss.item() == pytest.approx(exact.item(), abs=0.05)
+    assert (flat([p.grad for p in parameters], parameters) - right).norm() / right.norm() < 0.25
