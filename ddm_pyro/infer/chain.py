@@ -58,9 +58,8 @@ class Chain:
         return self.reverse.process.transition(x, self._clock(k + 1), self._clock(k), validate_args=False)
 
     def forbids(self, states: Sequence[Tensor]) -> bool:
-        """Whether the sampler, whatever the model says, leaves surely or never where these chains do not.
+        """Whether a token stays where the sampler surely leaves, as a clipped Euler step does, whatever the model says.
 
-        A clipped Euler step surely leaves a token; a rate sampler never does at a time when the noise has rate zero.
         States from noise to data.
         """
         sampler, times = self.reverse.sampler, self.reverse.times
@@ -68,7 +67,7 @@ class Chain:
             return False
         for k, (t, s) in enumerate(pairwise(times.unbind())):
             jump = sampler.leave((t - s) * self.reverse.model.reverse_rate(states[k], t).sum(-1))
-            if bool(torch.where(states[k + 1] == states[k], jump >= 1.0, jump <= 0.0).any()):
+            if bool(((jump >= 1.0) & (states[k + 1] == states[k])).any()):
                 return True
         return False
 

@@ -97,8 +97,8 @@ class Estimated(Density):
             return
         share = float(lost.double().mean())
         cause = (
-            f"Steps of {reverse.sampler} surely leave a token, where they are clipped, or never, where the noise has "
-            f"rate zero, but noised states do both: {share:.0%} of the proposed chains have weight zero"
+            f"{reverse.sampler} surely leaves a token where a step is clipped, but noised states may stay: {share:.0%} "
+            "of the proposed chains have weight zero"
         )
         remedy = "Use Ancestral(), more steps, or diffusion_sample, which names the states"
         if self.mean_log:

@@ -93,5 +93,5 @@ class ByChain(Route):
         return total
 
     def forbids(self, x: Tensor, auxiliary: Tensor) -> bool:
-        """Whether a step surely leaves, or never, where the forward chain did not."""
+        """Whether a step surely leaves a token that the forward chain left as it was."""
         return Chain.of(self.reverse).forbids([*auxiliary.unbind(1), x])

@@ -10,7 +10,7 @@ import pickle
 import pyro
 import pytest
 import torch
-from prior_worlds import ALL, PLANNED, AsRates, AsScore, Net, columns, masked, model, pushed, target, uniform
+from prior_worlds import ALL, PLANNED, AsScore, Net, columns, masked, model, pushed, target, uniform
 from pyro import poutine
 from pyro.distributions.testing.gof import multinomial_goodness_of_fit
 
@@ -411,13 +411,6 @@ def test_clipped_steps_that_lose_chains_say_so(steps) -> None:
     assert lost == (steps < 64)
 
 
-def test_steps_at_rate_zero_say_so() -> None:
-    forward = masked(2, schedule=ddm.schedules.Cosine())
-    prior = DiffusionPrior(samplers.TauLeaping(), AsRates(target(2).denoiser(forward)), "pseudo", 3)
-    with torch.no_grad(), pytest.warns(UserWarning, match="or never, where the noise has rate zero"):
-        prior.log_prob(prior.space.enumerate())
-
-
 def strict_refuses(prior, x):
     try:
         prior.log_prob(x)
@@ -456,3 +449,16 @@ def test_masked_chains_start_in_masks_where_noise_does_not() -> None:
         below = bound.expand((500, 1)).log_prob(x)
         assert torch.isfinite(below).all()
         assert (below.mean(0) < exact.log_prob(x[0]) + 5 * below.std(0) / math.sqrt(500)).all()
+
+
+def test_a_draw_is_known_by_its_storage_until_it_is_written_to() -> None:
+    prior = make("first-hitting", "pseudo", num_samples=1)
+    x = poutine.trace(lambda: pyro.sample("x", prior.expand((40,)))).get_trace().nodes["x"]["value"]
+    with torch.no_grad():
+        known = prior.log_prob(x)
+        assert torch.equal(prior.log_prob(x.detach()), known)
+        assert not torch.equal(prior.log_prob(x.clone()), known)
+        assert not torch.equal(prior.log_prob(x[:20]), known[:20])
+        assert not torch.equal(prior.log_prob(x.flip(0)), known.flip(0))
+        x[0] = x[1]
+        assert not torch.equal(prior.log_prob(x), known)

@@ -20,6 +20,7 @@ from pyro.infer import (
     SMCFilter,
     Trace_ELBO,
     TraceEnum_ELBO,
+    TraceGraph_ELBO,
     WeighedPredictive,
     config_enumerate,
     infer_discrete,
@@ -446,3 +447,39 @@ def test_posterior_draws_of_enumerated_sites_follow_the_posterior(way) -> None:
     expected = probs[often] * rows
     # Fewer than eight degrees of freedom: 40 is exceeded with probability below 2e-6.
     assert ((cells[often] - expected).square() / expected).sum() < 40
+
+
+@pytest.mark.parametrize("engine", [Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, ReweightedWakeSleep])
+def test_a_guide_with_an_estimated_density_knows_its_own_draws(engine) -> None:
+    # q(x) is estimated by two orders, one of them that which drew x: the weights then have the evidence as mean, and
+    # the bound is E[log p(x, y) - log of the estimate] over both orders.
+    network = network_for(MASKED)
+    with torch.no_grad():
+        network.network.table.mul_(0.7)  # with smaller weights
+    prior = prior_of(network, "pseudo")
+    logits = torch.tensor([[0.2, -0.4], [0.5, 0.1]], dtype=torch.float64)
+
+    def program():
+        with pyro.plate("rows", 2):
+            x = pyro.sample("x", dist.Categorical(logits=logits).to_event(1))
+            pyro.sample("y", dist.Normal(x.double(), SCALE).to_event(1), obs=Y)
+
+    def guide():
+        with pyro.plate("rows", 2):
+            pyro.sample("x", prior)
+
+    log_p = dist.Categorical(logits=logits).to_event(1).log_prob(X) + log_likelihood()  # (row, x)
+    given = by_order(prior).detach()
+    drawn, other = given.unsqueeze(1), given.unsqueeze(0)  # (order, another, x)
+    estimate = torch.logaddexp(drawn, other) - math.log(2)
+    bound = (drawn.exp() * (log_p[:, None, None] - estimate)).sum() / 4
+    right = torch.logsumexp(log_p, -1).sum() if engine is ReweightedWakeSleep else bound
+    options = {"strict_enumeration_warning": False} if engine is TraceEnum_ELBO else {}
+    values = []
+    for _ in range(8):
+        loss = engine(num_particles=12_000, vectorize_particles=True, max_plate_nesting=1, **options).loss(
+            program, guide
+        )
+        values.append(-float(loss[0] if isinstance(loss, tuple) else loss))
+    values = torch.tensor(values, dtype=torch.float64)
+    assert (values.mean() - right).abs() < 5 * values.std() / math.sqrt(8)
