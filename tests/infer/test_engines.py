@@ -18,6 +18,7 @@ from pyro.infer import (
     JitTraceEnum_ELBO,
     JitTraceGraph_ELBO,
     JitTraceMeanField_ELBO,
+    Predictive,
     RenyiELBO,
     ReweightedWakeSleep,
     Trace_ELBO,
@@ -27,6 +28,7 @@ from pyro.infer import (
     TraceMeanField_ELBO,
     TraceTailAdaptive_ELBO,
     TraceTMC_ELBO,
+    WeighedPredictive,
 )
 
 import ddm_pyro as ddm
@@ -321,3 +323,19 @@ def test_engines_as_modules_with_local_parameters(engine, name) -> None:
         assert len(pyro.get_param_store()) == 0
     assert loss.item() == pytest.approx(exact.item(), abs=0.05)
     assert (flat([p.grad for p in parameters], parameters) - right).norm() / right.norm() < 0.25
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("parallel", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_predictive_through_a_joint_guide(parallel) -> None:
+    guide, log_q, log_p = joint_guide(coupled)
+    q = log_q.exp().reshape(8, 6).sum(-1)  # over orders
+    n = 4000 if parallel else 500
+    index = guide.space.index
+    drawn = Predictive(coupled, guide=guide, num_samples=n, parallel=parallel)()
+    counts = torch.bincount(index(drawn["x"].reshape(n, 3).long()), minlength=8)
+    assert ((counts - n * q).square() / (n * q)).sum() < 45  # seven degrees of freedom: probability 1e-7
+    found = WeighedPredictive(coupled, guide=guide, num_samples=n, parallel=parallel)(model_guide=coupled)
+    weights = found.log_weights.double().exp()
+    truth = torch.logsumexp(log_p, 0).exp()
+    assert (weights.mean() - truth).abs() < 4.8 * weights.std() / math.sqrt(n)
