@@ -140,7 +140,15 @@ def flat(gradients):
     return torch.cat([one.flatten() for one in gradients])
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    ("route", "local"),
+    [
+        *((one, False) for one in ROUTES),
+        ("sites", True),
+        *(pytest.param(one, True, marks=pytest.mark.slow) for one in ROUTES[1:]),
+    ],
+    indirect=["local"],
+)
 def test_wake_losses_and_their_gradients(route, local) -> None:
     # With many particles the wake losses are -log Z and E_posterior[-log q], up to 1 / particles.
     program, guide, parameters, log_p, log_q = exact_parts(route)
@@ -149,7 +157,7 @@ def test_wake_losses_and_their_gradients(route, local) -> None:
     if route == "sites":
         wake_phi = wake_phi + 2 * math.log(2)  # each row's order, which the guide draws uniformly
     right = flat(torch.autograd.grad(wake_theta + wake_phi, parameters))
-    rws = ReweightedWakeSleep(num_particles=3000, max_plate_nesting=1)
+    rws = ReweightedWakeSleep(num_particles=2000, max_plate_nesting=1)
     values, found = [], []
     for _ in range(6):
         for parameter in parameters:
@@ -166,7 +174,7 @@ def test_wake_losses_and_their_gradients(route, local) -> None:
         assert -wake_theta < truth
 
 
-@pytest.mark.parametrize("route", ["sites", "fixed", "exact"])
+@pytest.mark.parametrize(("route", "local"), [("sites", False), ("sites", True), ("exact", False)], indirect=["local"])
 def test_the_bound_and_its_gradient(route, local) -> None:
     program, guide, parameters, log_p, log_q = exact_parts(route)
     bound = (log_q.exp() * (log_p - log_q)).sum()
@@ -174,14 +182,14 @@ def test_the_bound_and_its_gradient(route, local) -> None:
         given = by_order(prior_of(program.network, route)).mean(0) + log_likelihood()
         bound = (log_q.exp() * (given - log_q)).sum()
     right = flat(torch.autograd.grad(-bound, parameters))
-    elbo = Trace_ELBO(num_particles=20_000, vectorize_particles=True, max_plate_nesting=1)
+    elbo = Trace_ELBO(num_particles=8000, vectorize_particles=True, max_plate_nesting=1)
     if local:
         loss = elbo(program, guide)()
         loss.backward()
     else:
         loss = torch.tensor(elbo.loss_and_grads(program, guide))
-    assert loss.item() == pytest.approx(-bound.item(), abs=0.06)
-    assert (flat([p.grad for p in parameters]) - right).norm() / right.norm() < 0.08
+    assert loss.item() == pytest.approx(-bound.item(), abs=0.1)
+    assert (flat([p.grad for p in parameters]) - right).norm() / right.norm() < 0.12
 
 
 class Evidence(SMCFilter):
@@ -476,10 +484,10 @@ def test_a_guide_with_an_estimated_density_knows_its_own_draws(engine) -> None:
     right = torch.logsumexp(log_p, -1).sum() if engine is ReweightedWakeSleep else bound
     options = {"strict_enumeration_warning": False} if engine is TraceEnum_ELBO else {}
     values = []
-    for _ in range(8):
+    for _ in range(5):
         loss = engine(num_particles=12_000, vectorize_particles=True, max_plate_nesting=1, **options).loss(
             program, guide
         )
         values.append(-float(loss[0] if isinstance(loss, tuple) else loss))
     values = torch.tensor(values, dtype=torch.float64)
-    assert (values.mean() - right).abs() < 5 * values.std() / math.sqrt(8)
+    assert (values.mean() - right).abs() < 5 * values.std() / math.sqrt(5)

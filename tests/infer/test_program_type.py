@@ -90,8 +90,10 @@ def elbo_of(model, guide, particles=1, engine=TraceEnum_ELBO, nesting=1):
 
 
 @pytest.mark.parametrize("plate", [True, False])
-@pytest.mark.parametrize("wrap", ["plain", "masked"])
-@pytest.mark.parametrize("name", ["fixed", "exact", "uniform", "target"])
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [("fixed", "plain"), ("exact", "plain"), ("exact", "masked"), ("uniform", "plain"), ("target", "plain")],
+)
 def test_a_law_of_ours_is_enumerated_in_the_model(name, wrap, plate, dtype) -> None:
     law = {
         "fixed": lambda: prior(density="fixed"),
@@ -159,10 +161,10 @@ def test_a_guide_of_ours_alone_draws(route, plate, dtype) -> None:
         given = ddm.infer.plans.Unmasking(p.reverse, plans.unsqueeze(1)).log_prob(X)
         log_p = given.mean(0)
     guide = program_of_guide(q, plate, p.plan_law if route == "by sites" else None)
-    loss = elbo_of(shifted(model, dtype), guide, 20_000).detach()
-    assert -loss.item() == pytest.approx(bound(q.log_prob(X), log_p, plate).item(), abs=0.12)
-    other = elbo_of(shifted(model, dtype), guide, 20_000, Trace_ELBO).detach()
-    assert other.item() == pytest.approx(loss.item(), abs=0.15)
+    loss = elbo_of(shifted(model, dtype), guide, 8000).detach()
+    assert -loss.item() == pytest.approx(bound(q.log_prob(X), log_p, plate).item(), abs=0.25)
+    other = elbo_of(shifted(model, dtype), guide, 8000, Trace_ELBO).detach()
+    assert other.item() == pytest.approx(loss.item(), abs=0.3)
 
 
 @pytest.mark.parametrize("kind", ["path", "grid"])
