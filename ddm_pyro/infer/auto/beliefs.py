@@ -6,11 +6,12 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from ddm_pyro.spaces import StateSpace
 
-#: Largest number of contrasts H = L (V - 1) with two rounds, and with one: a second costs L H^2 a path, the heads H^2.
-MAX_TWICE, MAX_ONCE = 256, 1024
+#: Largest number of contrasts H = L (V - 1) with two rounds: a second costs L H^2 a path, the first and the heads L H.
+MAX_TWICE = 256
 
 
 class BeliefNet(nn.Module):
@@ -66,53 +67,51 @@ class BeliefNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x (..., L) int64 with masks V, t (...,), not used -> (..., L, V)."""
         h = torch.einsum("...h,lhf->...lf", self._beliefs(x), self.read) + self.bias
-        products, linear = self._split(h)
-        return self._decode(torch.einsum("...lw,lwc->...lc", products, self.head) + linear)
+        products, rest = self._split(h)
+        return self._decode(torch.einsum("...lw,lwc->...lc", products, self.head) + rest)
 
     def next_logits(self, x: Tensor, at: Tensor) -> Tensor:
         """``forward`` at one position a row, (n, L) with masks and (n,) -> (n, V)."""
-        products, linear = self._split((self._beliefs(x).unsqueeze(-2) @ self.read[at]).squeeze(-2) + self.bias[at])
-        return self._decode((products.unsqueeze(-2) @ self.head[at]).squeeze(-2) + linear)
+        products, rest = self._split((self._beliefs(x).unsqueeze(-2) @ self.read[at]).squeeze(-2) + self.bias[at])
+        return self._decode((products.unsqueeze(-2) @ self.head[at]).squeeze(-2) + rest)
 
     def prefix_logits(self, order: Tensor, x: Tensor) -> Tensor:
         """Logits of token l given the tokens before it in ``order``, for every l: (n, L), (n, L) -> (n, L, V)."""
         rank = order.argsort(-1)
-        known = self._spread(rank.unsqueeze(-2) < rank.unsqueeze(-1))
-        values = torch.where(known, self.codes[x].flatten(-2).unsqueeze(-2), 0.0)
-        sums = self._sums(order, rank, x) if len(self.weights) else None
-        b = self._rounds(values, known, sums)
-        products, linear = self._split(torch.baddbmm(self.bias.unsqueeze(1), b.transpose(0, 1), self.read))
-        return self._decode(products @ self.head + linear).transpose(0, 1)
+        masked = self._spread((rank.unsqueeze(-2) >= rank.unsqueeze(-1)).to(self.codes.dtype))
+        values = self.codes[x].flatten(-2).unsqueeze(-2) * (1.0 - masked)
+        summed = len(self.weights) and values.shape[-1] > MAX_TWICE
+        b = self._rounds(values, masked, self._sums(order, rank, x) if summed else None)
+        products, rest = self._split(torch.baddbmm(self.bias.unsqueeze(1), b.transpose(0, 1), self.read))
+        return self._decode(products @ self.head + rest).transpose(0, 1)
 
     def _split(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        gates, factors, linear = h.split([self.width, self.width, self.contrasts], -1)
-        return gates.sigmoid() * factors, linear
+        gates, factors, rest = h.split([self.width, self.width, self.contrasts], -1)
+        return gates.sigmoid() * factors, rest
 
     def _decode(self, h: Tensor) -> Tensor:
         return h @ self.codes[:-1].T
 
     def _beliefs(self, x: Tensor) -> Tensor:
-        values = self.codes[x].flatten(-2)
-        sums = values @ self.weights[0] if len(self.weights) else None
-        return self._rounds(values, self._spread(x < self.vocab), sums)
+        return self._rounds(self.codes[x].flatten(-2), self._spread((x == self.vocab).to(self.codes.dtype)))
 
-    def _rounds(self, values: Tensor, known: Tensor, sums: Tensor | None) -> Tensor:
-        """b_R from y and, where there is a round, its A_1 y."""
+    def _rounds(self, values: Tensor, masked: Tensor, sums: Tensor | None = None) -> Tensor:
+        """b_R from y, and from A_1 y where that is known already."""
         b = values
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = sums if i == 0 and sums is not None else b @ weight
-            b = torch.where(known, values, (h + bias).tanh())
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h = linear(b, weight.T, bias) if sums is None else sums + bias
+            b, sums = torch.addcmul(values, masked, h.tanh()), None
         return b
 
     def _sums(self, order: Tensor, rank: Tensor, x: Tensor) -> Tensor:
-        """A_1 y of every prefix: one cumulative sum along the order instead of L products, by position (n, L, H)."""
+        """A_1 y of every prefix: one cumulative sum along the order, by position (n, L, H)."""
         tokens = self.codes[:-1] @ self.weights[0].unflatten(0, (self.length, self.contrasts))
         entry = torch.arange(self.length, device=x.device) * self.vocab + x
         ordered = tokens.flatten(0, 1)[entry.gather(-1, order)]
         return (ordered.cumsum(-2) - ordered).gather(-2, rank.unsqueeze(-1).expand_as(ordered))
 
-    def _spread(self, known: Tensor) -> Tensor:
-        return known if self.contrasts == 1 else known.repeat_interleave(self.contrasts, -1)
+    def _spread(self, masked: Tensor) -> Tensor:
+        return masked if self.contrasts == 1 else masked.repeat_interleave(self.contrasts, -1)
 
 
 def contrasts(vocab: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ddm_pyro.infer.auto.any_order import AnyOrder
-from ddm_pyro.infer.auto.beliefs import MAX_ONCE, BeliefNet
+from ddm_pyro.infer.auto.beliefs import BeliefNet
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.network import TokenMLP
 from ddm_pyro.infer.auto.uniform_chain import UniformChain
@@ -18,6 +18,8 @@ from ddm_pyro.spaces import StateSpace
 FamilyName = Literal["masked", "uniform"]
 #: Steps of the uniform family when none are given: twice L within these limits.
 LEAST_STEPS, MOST_STEPS = 16, 64
+#: Largest number of contrasts H = L (V - 1), and of L H, numbers a particle, with beliefs by default: 512 spins.
+MAX_CONTRASTS, MAX_BELIEFS = 1024, 2**18
 
 
 def check_family(family: str, steps: int | None) -> FamilyName:
@@ -55,7 +57,9 @@ def make_family(
 
 
 def default_network(space: StateSpace, family: FamilyName) -> nn.Module:
-    """A ``BeliefNet``; a ``TokenMLP`` for the uniform family and for large spaces, L (V - 1) > ``MAX_ONCE``."""
-    if family == "uniform":
-        return TokenMLP(space, timed=True)
-    return BeliefNet(space) if space.length * (space.vocab_size - 1) <= MAX_ONCE else TokenMLP(space)
+    """A ``BeliefNet``; a ``TokenMLP`` for the uniform family, and where beliefs would take too much memory."""
+    size = space.length * (space.vocab_size - 1)
+    small = size <= MAX_CONTRASTS and space.length * size <= MAX_BELIEFS
+    if family == "masked" and small:
+        return BeliefNet(space)
+    return TokenMLP(space, timed=family == "uniform")

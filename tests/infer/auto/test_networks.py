@@ -12,7 +12,7 @@ from torch import nn
 from ddm_pyro import targets
 from ddm_pyro.infer import BeliefNet, TokenMLP, fit_density
 from ddm_pyro.infer.auto.any_order import AnyOrder
-from ddm_pyro.infer.auto.beliefs import MAX_ONCE, MAX_TWICE, contrasts
+from ddm_pyro.infer.auto.beliefs import MAX_TWICE, contrasts
 from ddm_pyro.infer.auto.making import default_network
 from ddm_pyro.spaces import StateSpace
 
@@ -95,6 +95,17 @@ def test_the_law_of_paths_sums_to_one(pair):
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_prefixes_of_many_contrasts(rounds):
+    """Above ``MAX_TWICE`` the first round is a cumulative sum."""
+    space = StateSpace((40, 60, 2, 31, 60), 5)
+    assert space.length * (space.vocab_size - 1) > MAX_TWICE
+    network = perturbed(lambda space: BeliefNet(space, rounds=rounds, width=2), space)
+    fast, slow = AnyOrder(space, network), AnyOrder(space, Plain(network))
+    path = slow.sample(10)
+    torch.testing.assert_close(fast.log_density(path), slow.log_density(path))
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_the_uniform_law_before_training(name):
     space = SPACES[name]
@@ -141,7 +152,10 @@ def test_contrasts(vocab):
         (StateSpace(2, MAX_TWICE + 1), BeliefNet, 1),
         (StateSpace(5, MAX_TWICE // 4), BeliefNet, 2),
         (StateSpace(50, 20), BeliefNet, 1),
-        (StateSpace(2, MAX_ONCE + 1), TokenMLP, None),
+        (StateSpace(2, 512), BeliefNet, 1),
+        (StateSpace(2, 513), TokenMLP, None),
+        (StateSpace(3, 400), TokenMLP, None),
+        (StateSpace(1026, 1), TokenMLP, None),
         (StateSpace(50, 40), TokenMLP, None),
     ],
     ids=str,
