@@ -97,6 +97,9 @@ class InSpace(constraints.Constraint):
         inside = self.space.contains(value)
         return inside & (value == value.round()).all(-1) if value.is_floating_point() else inside
 
+    def __repr__(self) -> str:
+        return f"InSpace({self.space})"
+
 
 def check_expansion(old: Sequence[int], new: Sequence[int]) -> torch.Size:
     """Return ``new`` as a Size, or raise ValueError when a batch of shape ``old`` does not broadcast to it.

@@ -13,6 +13,7 @@ from ddm_pyro.infer.densities import Density
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.rows import ROWS_PER_CALL, conditioned_rows
 from ddm_pyro.infer.subsets import revealed_log_prob
+from ddm_pyro.samplers import Gillespie, Uniformization
 from ddm_pyro.samplers.exact_push import push_step
 from ddm_pyro.sampling import sample
 from ddm_pyro.sampling.exact import start_pmf
@@ -64,6 +65,11 @@ class Exact(Density):
     def _law(self, reverse: Reverse) -> Tensor:
         state = [*reverse.model.parameters(), *reverse.model.buffers()]
         live = torch.is_grad_enabled() and any(one.requires_grad for one in state)
+        if live and any(isinstance(sampler, Gillespie | Uniformization) for sampler in reverse.samplers):
+            raise ValueError(
+                f"The exact law of {reverse.samplers[0]} is solved without gradients, which the model's parameters ask "
+                "for; freeze them, model.requires_grad_(False), or use another sampler."
+            )
         if live or not all(has_data(one.detach()) for one in state):
             return pushed_pmf(reverse)
         # By value: what writes to ``.data``, as Pyro's ClippedAdam does, leaves no other trace.

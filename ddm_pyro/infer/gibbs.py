@@ -16,6 +16,7 @@ from ddm_pyro.infer.draws import ChainDraws
 from ddm_pyro.infer.twisted_smc_problem import Problem
 from ddm_pyro.infer.twisted_smc_track import Track
 from ddm_pyro.progress import progress_bar
+from ddm_pyro.samplers import KUnmask
 from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.targets.programs import Program
 
@@ -121,6 +122,11 @@ class _Chains:
                 raise ValueError(
                     f"Site {name!r} follows one fixed plan, but SplitGibbs runs the sampler by plans of its own; draw "
                     "it by diffusion_sample, or use TwistedSMC."
+                )
+            if isinstance(self.problem.priors[name].sampler, KUnmask):
+                raise ValueError(
+                    f"Site {name!r} is drawn in blocks of fixed sizes from all masks on, but SplitGibbs starts "
+                    "between; use FirstHitting(), or TwistedSMC."
                 )
             if not self.correct and track.process.is_masked:
                 raise ValueError(

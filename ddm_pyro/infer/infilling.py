@@ -15,14 +15,17 @@ def known_tables(known: Mapping[str, Tensor], tracks: Mapping[str, Track]) -> di
     """log of the indicator of known tokens, site -> (d_M, ..., d_1, L, V).
 
     Raises:
-        ValueError: a site that is not inferred, a shape that is not its own, tokens off its space.
+        ValueError: a site that is not inferred, a shape that is not its own, fractions, tokens off its space.
     """
     out = {}
     for name, tokens in known.items():
         if name not in tracks:
             raise ValueError(f"known names the site {name!r}; the diffusion sites are {', '.join(tracks)}.")
         track, space = tracks[name], tracks[name].process.space.data
-        x = torch.as_tensor(tokens, device=track.x.device).long()
+        x = torch.as_tensor(tokens, device=track.x.device)
+        if x.is_floating_point() and bool((x != x.round()).any()):
+            raise ValueError(f"known[{name!r}] holds {float(x[x != x.round()][0])}; tokens are whole numbers.")
+        x = x.long()
         unknown = (x == UNKNOWN) | (x == space.vocab_size)
         space.check(torch.where(unknown, 0, x), f"known[{name!r}]")
         batch = track.x.shape[1:]

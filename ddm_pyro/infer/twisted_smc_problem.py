@@ -63,19 +63,19 @@ class Problem:
                 "draw the tokens by ddm_pyro.infer.diffusion_sample(name, prior)."
             )
         plans = {n for n, node in sites.items() if _leads_to(node) in priors}
+        for name in plans:
+            if not _is_latent(sites[name]):
+                raise ValueError(
+                    f"Site {name!r} is observed, but particles draw plans and states of their own; for one plan give "
+                    "DiffusionPrior(sampler, model, density='fixed', plan=...)."
+                )
         rest = {n: node for n, node in sites.items() if n not in priors and n not in plans}
         latents = tuple(n for n, node in rest.items() if _is_latent(node))
         likelihood = tuple(
             n for n, node in rest.items() if node["is_observed"] and not node["infer"].get("_deterministic")
         )
         program.require_plates([*priors, *latents, *likelihood])
-        for name in (*priors, *latents, *likelihood):
-            scale = torch.as_tensor(sites[name]["scale"])
-            if has_data(scale) and bool((scale != 1.0).any()):
-                raise ValueError(
-                    f"Site {name!r} is scaled by {scale.tolist()}, as a subsampled plate or poutine.scale does, but "
-                    "particles follow the prior itself; run the program on all data, or on part of it as the whole."
-                )
+        program.require_scale_one([*priors, *latents])
         frames = [{frame.dim for frame in plates(sites[n])} for n in (*priors, *latents, *likelihood)]
         problem = cls(program, priors, latents, likelihood, frozenset(set.intersection(*frames)))
         problem.require_order()
@@ -125,9 +125,9 @@ class Problem:
         scores = self.program.log_probs({**x, **wide}, self.likelihood, count, self.fixed)
         total = torch.zeros((count, *(1,) * self.program.nesting), dtype=torch.float64, device=first.device)
         for name, score in scores.items():
-            if has_data(score) and bool(score.isnan().any()):
+            if has_data(score) and bool((score.isnan() | (score == torch.inf)).any()):
                 raise ValueError(
-                    f"Site {name!r} has a log-probability of NaN at some tokens; weights would hide where."
+                    f"Site {name!r} has a log-probability of NaN or inf at some tokens; weights would hide where."
                 )
             total = total + self.groups(score)
         return total

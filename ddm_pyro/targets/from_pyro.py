@@ -80,8 +80,9 @@ def from_pyro(
             that turns out not to broadcast is run on one state at a time by itself.
 
     Raises:
-        ValueError: no latent site, a continuous or unbounded one, more states than can be listed, sites that come and
-            go, observations of probability zero.
+        ValueError: no latent site, a continuous or unbounded one, one whose values follow another's, a scaled one or
+            one in a subsampled plate, more states than can be listed, sites that come and go, observations of
+            probability zero.
 
     Example:
         >>> def model(y):
@@ -106,6 +107,7 @@ def from_pyro(
     for name in latent:
         sites[name] = site_tokens(name, program.sites[name], sum(site.length for site in sites.values()))
     require_fixed_values(program, sites)
+    program.require_scale_one(latent)
     program.require_plates(list(program.sites))
     sizes = [size for site in sites.values() for size in site.sizes]
     space = StateSpace(tuple(sizes), len(sizes))

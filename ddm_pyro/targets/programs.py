@@ -16,6 +16,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
+from ddm_pyro.arrays import has_data
+
 #: Name of the plate that the values of a batched run share.
 PLATE = "_ddm_values"
 
@@ -74,6 +76,16 @@ class Program:
                 raise ValueError(
                     f"Site {name!r} has batch shape {tuple(shape)}, but no plate declares dimension {loose[0]}; "
                     "put it in a pyro.plate, or call .to_event() if it is part of one value."
+                )
+
+    def require_scale_one(self, names: Sequence[str]) -> None:
+        """Raise ValueError for a site whose density is raised to a power: it is drawn from another law then."""
+        for name in names:
+            scale = torch.as_tensor(self.sites[name]["scale"])
+            if has_data(scale) and bool((scale != 1.0).any()):
+                raise ValueError(
+                    f"Site {name!r} is scaled by {scale.tolist()}, as a subsampled plate or poutine.scale does, so its "
+                    "density is no law's; run the program on all data, or on part of it as the whole."
                 )
 
     def padded(self, name: str) -> torch.Size:

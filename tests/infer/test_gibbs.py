@@ -73,6 +73,12 @@ def test_uncorrected_chains_hear_likelihoods_that_couple_tokens():
     assert multinomial_goodness_of_fit(split / split.sum(), counts) > 2e-5
 
 
+def test_blocks_of_fixed_sizes_are_refused():
+    prior = DiffusionPrior(ddm.samplers.KUnmask((1, 2)), worlds.TARGET.denoiser(worlds.masked()), density="pseudo")
+    with pytest.raises(ValueError, match="blocks of fixed sizes from all masks on"):
+        SplitGibbs(worlds.noisy(prior), 0.5).run(Y, OBSERVED, sweeps=2)
+
+
 def test_levels_can_fall():
     levels = []
 

@@ -117,6 +117,17 @@ def test_simulated_data_are_observed_without_bias() -> None:
             assert abs(ratio.mean().item() - 1.0) < SIGMAS * ratio.std().item() / math.sqrt(20_000)
 
 
+@pytest.mark.parametrize("sampler", [samplers.Gillespie(), samplers.Uniformization()])
+def test_laws_solved_without_gradients_say_so(sampler) -> None:
+    network = model(uniform())
+    prior = DiffusionPrior(sampler, network, "exact", times=(0.9, 0.4, 0.1))
+    x = prior.space.enumerate()
+    with pytest.raises(ValueError, match="is solved without gradients"):
+        prior.log_prob(x)
+    network.requires_grad_(False)
+    torch.testing.assert_close(prior.log_prob(x).exp().sum(), torch.ones((), dtype=torch.float64))
+
+
 def test_an_exact_law_follows_parameters_written_past_autograd() -> None:
     network = model(masked())
     prior = DiffusionPrior(samplers.FirstHitting(), network, "exact")

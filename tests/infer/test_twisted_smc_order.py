@@ -87,5 +87,25 @@ def test_scaled_sites(model, scale, run):
 
 
 @pytest.mark.parametrize("run", [smc, gibbs])
+def test_a_plan_that_is_given(run):
+    model = pyro.condition(lambda: observe(diffusion_sample("x", PRIOR)), data={"x_plan": torch.tensor([0, 1])})
+    with pytest.raises(ValueError, match="Site 'x_plan' is observed"):
+        run(model)
+
+
+@pytest.mark.parametrize("run", [smc, gibbs])
+def test_infinite_likelihoods(run):
+    def model():
+        x = diffusion_sample("x", PRIOR)
+        pyro.factor("f", torch.where(x[..., 0] >= 0, torch.inf, 0.0).double())
+
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(ValueError, match="Site 'f' has a log-probability of NaN or inf"),
+    ):
+        run(model)
+
+
+@pytest.mark.parametrize("run", [smc, gibbs])
 def test_a_prior_given_observed_values_is_free(run):
     assert run(after_observed, torch.tensor([2])).samples["x"].shape[-1] == 2

@@ -289,6 +289,7 @@ def test_diagnostics_and_export():
         ({"known": {"z": torch.zeros(3)}}, "known names the site 'z'"),
         ({"known": {"x": torch.full((3,), 9)}}, "holds the sequence"),
         ({"known": {"x": torch.zeros(5, 3)}}, "has shape"),
+        ({"known": {"x": torch.full((3,), 0.5)}}, r"holds 0\.5; tokens are whole"),
     ],
 )
 def test_refused_settings(options, message):

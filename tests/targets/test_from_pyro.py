@@ -85,6 +85,17 @@ def test_masked_variables_are_none(model):
     torch.testing.assert_close(target.pmf, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_scaled_sites():
+    def subsampled():
+        with pyro.plate("n", 4, subsample_size=2):
+            pyro.sample("x", dist.Bernoulli(0.3))
+
+    with pytest.raises(ValueError, match="Site 'x' is scaled by 2"):
+        from_pyro(subsampled)
+    with pytest.raises(ValueError, match=r"Site 'x' is scaled by 0\.5"):
+        from_pyro(pyro.poutine.scale(lambda: pyro.sample("x", dist.Bernoulli(0.3)), scale=0.5))
+
+
 def test_values_that_follow_another_site():
     def model():
         n = pyro.sample("n", dist.Categorical(torch.ones(4) / 4))
