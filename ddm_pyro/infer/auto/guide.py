@@ -46,7 +46,7 @@ class AutoDiscreteDiffusion(AutoGuide):
         model: a Pyro model; its latent sites must be discrete with bounded support, its plates vectorised and whole.
         network: an nn.Module (x, t) -> (..., L, V) on sequences with masks (id V) and the time (share of masks), or a
             function of the StateSpace that makes one; default a ``BeliefNet``, and a ``TokenMLP`` for the uniform
-            family or more than 1024 contrasts L (V - 1).
+            family and for large spaces: L (V - 1) > 1024 or L^2 (V - 1) > 2^18.
         objective: default of ``elbo``: "rloo", "rws" or "wdce" (see ``ParticleELBO``).
         family: "masked" or "uniform".
         steps: of the uniform family; default twice L, at least 16 and at most 64.
