@@ -23,10 +23,12 @@ _ASYMPTOTIC = RenyiELBO | TraceTMC_ELBO
 
 
 class Asked(NamedTuple):
-    """Attributes:
-    traces: those that are scored, a guide's and its model's together.
-    engine: the engine that scores a model against its guide; None for any other.
-    callers: the objects whose methods ask.
+    """Who asks for a density.
+
+    Attributes:
+        traces: those that are scored, a guide's and its model's together.
+        engine: the engine that scores a model against its guide; None for any other.
+        callers: the objects whose methods ask.
     """
 
     traces: list[Trace]
@@ -47,7 +49,9 @@ def asked(law: FrameType) -> Asked | None:
     if frame is None or frame.f_back is None:
         return None
     caller, outer = frame.f_back, frame.f_back.f_back
-    traces = [frame.f_locals["self"], *(value for value in caller.f_locals.values() if isinstance(value, Trace))]
+    traces = [frame.f_locals["self"]]
+    if str(caller.f_globals.get("__name__")).startswith("pyro."):  # else other traces at hand are the user's own
+        traces += [value for value in caller.f_locals.values() if isinstance(value, Trace)]
     callers = [one.f_locals.get("self") for one in (caller, outer) if one is not None]
     return Asked(traces, callers[-1] if caller.f_code is _PAIR else None, callers)
 

@@ -196,8 +196,12 @@ def test_outside_enumeration_they_stay_float64() -> None:
     trace.compute_log_prob()
     assert trace.nodes["x"]["log_prob"].dtype == torch.float64
     assert TARGET.log_prob(X).dtype == torch.float64
+    summed = pyro.poutine.enum(config_enumerate(program(prior(), torch.float32)), first_available_dim=-2)
+    beside = poutine.trace(summed).get_trace()  # another trace at hand, whose sites are enumerated
     guide = poutine.trace(program_of_guide(prior(OTHER))).get_trace()
     guide.compute_score_parts()
+    beside.compute_log_prob()
+    assert beside.nodes["x"]["log_prob"].dtype == torch.float32
     assert guide.nodes["x"]["log_prob"].dtype == torch.float64
 
 
