@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddm_pyro.distributions import TokenLaw
+from ddm_pyro.infer.conditions import refuse_wide_conditions
 from ddm_pyro.infer.densities import Density, Estimated, Fixed
 from ddm_pyro.infer.exact import Exact
 from ddm_pyro.infer.memory import Making, recall, remember
@@ -94,6 +95,7 @@ class DiffusionPrior(TokenLaw):
             raise ValueError(f"num_samples={num_samples!r} must be a whole number of at least 1.")
         if plan is not None and density != "fixed":
             raise ValueError(f"plan= is for density='fixed'; density={density!r} averages over plans.")
+        refuse_wide_conditions(model)
         self.reverse = Reverse.of(sampler, model, steps, times)
         self.sampler, self.model, self.density = sampler, self.reverse.model, density
         self.steps, self.space = len(self.reverse.times) - 1, self.reverse.space
