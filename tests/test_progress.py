@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import ddm_pyro as ddm
-from ddm_pyro.infer import SplitGibbs, TwistedSMC, diffusion_sample
+from ddm_pyro.infer import SplitGibbs, TwistedSMC, diffusion_sample, fit_density
 from ddm_pyro.progress import progress_bar
 
 FORWARD = ddm.ForwardProcess(ddm.rates.Masked(2), ddm.schedules.Linear(), length=3)
-MODEL = ddm.targets.PottsChain(num_states=2, length=3, coupling=1.0).denoiser(FORWARD)
+TARGET = ddm.targets.PottsChain(num_states=2, length=3, coupling=1.0)
+MODEL = TARGET.denoiser(FORWARD)
 
 
 class Terminal(io.StringIO):
@@ -36,6 +37,7 @@ def program():
 RUNS = {
     "twisted SMC": lambda **options: TwistedSMC(program, 8, **options).run(),
     "split Gibbs": lambda **options: SplitGibbs(program, 0.5, num_chains=2, **options).run(sweeps=3),
+    "fitting": lambda **options: fit_density(TARGET.log_prob, TARGET.space, steps=3, num_particles=4, **options),
 }
 
 

@@ -19,6 +19,7 @@ from ddm_pyro.arrays import has_data
 from ddm_pyro.distributions import FactorizedCategorical
 from ddm_pyro.infer.chain import Chain
 from ddm_pyro.infer.forward_kernels import Noised
+from ddm_pyro.infer.local_params import name_local
 from ddm_pyro.infer.reverse import Reverse
 from ddm_pyro.infer.sites import PRIOR
 from ddm_pyro.samplers import Euler, Sampler
@@ -84,6 +85,11 @@ class ReverseGuide(AutoGuide):
             if site not in (None, program.site):
                 raise ValueError(f"site={site!r}, but the program noises {program.site!r}.")
             site = program.site
+            if model.process.space != program.process.space:
+                raise ValueError(
+                    f"The model reverses a process on {model.process.space}, but {site!r} is noised on "
+                    f"{program.process.space}; give both the same kind of process."
+                )
         elif site is None:
             raise TypeError(
                 "The guide's states need partners in the model: give program=noised(model, site, forward, times), or "
@@ -125,6 +131,7 @@ class ReverseGuide(AutoGuide):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         model = self.network
+        name_local(model)
         cond = self.cond(*args, **kwargs) if callable(self.cond) else self.cond
         start, chain = self._chain(model.bind(**cond) if cond else model)
         plates, node = self._create_plates(*args, **kwargs), self.prototype_trace.nodes[self.site]

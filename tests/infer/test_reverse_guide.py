@@ -393,3 +393,21 @@ def test_a_clipped_guide_of_a_chain_prior_is_warned_about() -> None:
     guide = ReverseGuide(samplers.Euler(), law, program, site="x")
     with pytest.warns(UserWarning, match="misses states of the model"):
         guide()
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_optimizers_of_pyro_train_a_guide(local) -> None:
+    with pyro.settings.context(module_local_params=local):
+        forward = small()
+        program = noised(plain, "x", forward, [0.3, 0.7, 1.0])
+        network = ddm.X0(ddm.networks.MLP.for_process(forward, width=8), forward)
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        guide = ReverseGuide(samplers.Ancestral(), network, program)
+        SVI(program, guide, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO(num_particles=4)).step()
+        assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_model_of_another_process_is_refused() -> None:
+    program = noised(plain, "x", small(), [0.3, 1.0])
+    with pytest.raises(ValueError, match="give both the same kind of process"):
+        ReverseGuide(samplers.Ancestral(), ddm.X0(torch.nn.Identity(), small("uniform")), program)

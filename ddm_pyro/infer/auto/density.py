@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ddm_pyro import random
+from ddm_pyro.arrays import has_data
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.making import FamilyName, check_family, make_family
 from ddm_pyro.infer.auto.objectives import Objective, Particles, check_objective, loss_value, surrogate_loss
 from ddm_pyro.infer.draws import WeightedPosterior
+from ddm_pyro.progress import Report, progress_bar
 from ddm_pyro.spaces import StateSpace
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ class DensitySampler:
         return self.family.denoiser()
 
     def _paths(self, n: int, seed: int | None) -> list[Tensor]:
+        if isinstance(n, bool) or int(n) != n or n < 1:
+            raise ValueError(f"n={n!r} must be a whole number of at least 1.")
         rows = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
         paths = []
         for chunk in rows:
@@ -100,6 +104,7 @@ def fit_density(
     anneal: float = 0.0,
     seed: int | None = None,
     device: torch.device | str | None = None,
+    progress: bool | Report = True,
 ) -> DensitySampler:
     """Train a sampler of the law proportional to exp(log_density) from the density alone, without data.
 
@@ -116,10 +121,12 @@ def fit_density(
         anneal: share of the steps over which log_density's factor rises from 0 to 1 (tempering against lost modes).
         seed: fixes initialisation and draws, the global generators left as found; None uses them.
         device: where the network is made and tokens are drawn; default torch's.
+        progress: a bar when stderr is a terminal; a function (steps done, loss); or False.
 
     Raises:
-        ValueError: a countable or masked space, settings out of range, a density of another shape than (n,), a draw of
-            density zero with "rloo".
+        TypeError: a space that is none.
+        ValueError: a countable or masked space, settings out of range, a density of another shape than (n,), or that is
+            NaN or inf, a draw of density zero with "rloo".
 
     Example:
         >>> import ddm_pyro as ddm
@@ -129,6 +136,8 @@ def fit_density(
         >>> bool(abs(draws.log_evidence) < 0.1), bool(draws.ess_fraction > 0.8)
         (True, True)
     """
+    if not isinstance(space, StateSpace):
+        raise TypeError(f"space={space!r} must be a StateSpace, such as StateSpace(sizes, length).")
     if space.is_countable or space.mask is not None:
         raise ValueError(f"space={space} must be finite and without masks; use space.box(max) or space.data.")
     check_objective(objective), check_family(family, chain_steps)
@@ -138,7 +147,8 @@ def fit_density(
     if not lr > 0 or not 0.0 <= anneal <= 1.0:
         raise ValueError(f"lr={lr!r} must be positive and anneal={anneal!r} a share of the steps, 0 to 1.")
     device = torch.get_default_device() if device is None else torch.device(device)
-    with random.indexed(seed, range(num_particles), device):
+    bar = progress_bar(progress, steps, what="fitting")
+    with random.indexed(seed, range(num_particles), device), bar as report:
         made = make_family(space, copy.deepcopy(network), family, chain_steps, device)
         optimizer = torch.optim.Adam(made.parameters(), lr=lr)
         losses = []
@@ -154,18 +164,25 @@ def fit_density(
             torch.nn.utils.clip_grad_norm_(made.parameters(), MAX_NORM)
             optimizer.step()
             losses.append(loss_value(drawn, objective))
+            report(step + 1, losses[-1])
     return DensitySampler(made, log_density, torch.stack(losses).tolist())
 
 
 def evaluate(log_density: LogDensity, x: Tensor) -> Tensor:
-    """log_density(x) in float64. Raises ValueError for another shape than (n,)."""
+    """log_density(x) in float64. Raises ValueError for another shape than (n,), NaN and inf."""
     value = log_density(x)
     if not isinstance(value, Tensor) or value.shape != x.shape[:-1]:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
             f"log_density returned {shape} for tokens of shape {tuple(x.shape)}; give one value a sequence."
         )
-    return value.double()
+    value = value.double()
+    bad = value.isnan() | (value == torch.inf)
+    if has_data(bad) and bool(bad.any()):
+        raise ValueError(
+            f"log_density is {float(value[bad][0])} at the tokens {x[bad][0].tolist()}; give a number or -inf."
+        )
+    return value
 
 
 def _particles(log_density: LogDensity, family: Family, n: int, objective: Objective, factor: float) -> Particles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -21,6 +20,7 @@ from ddm_pyro.infer.auto.objectives import Objective, check_objective
 from ddm_pyro.infer.auto.path_law import Known, PathLaw
 from ddm_pyro.infer.auto.weigh import weigh
 from ddm_pyro.infer.draws import WeightedPosterior
+from ddm_pyro.infer.local_params import name_local
 from ddm_pyro.infer.stack import refuse_given_values
 from ddm_pyro.spaces import StateSpace
 
@@ -132,8 +132,7 @@ class AutoDiscreteDiffusion(AutoGuide):
             self._setup_prototype(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
         family = self.family
-        if pyro.settings.get("module_local_params"):
-            _name_themselves(family)
+        name_local(family)
         name = f"_{self._pyro_name}_path"
         refuse_given_values(name, [block.name for block in self.blocks])
         path = pyro.sample(name, PathLaw(family), infer={"is_auxiliary": True})
@@ -209,9 +208,3 @@ class AutoDiscreteDiffusion(AutoGuide):
                 at = torch.quantile(draws.double(), probs.to(draws.device), 0, interpolation="lower")
                 result[block.name] = at.to(draws.dtype)
         return result
-
-
-def _name_themselves(family: Family) -> None:
-    """What Pyro does for parameters of its store, and ``SVI`` asks of those that are local to a module."""
-    for parameter in family.parameters():
-        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]

@@ -48,7 +48,12 @@ def make_family(
             raise TypeError(
                 f"network={network!r} must be an nn.Module (x, t) -> (..., L, V) or a function that makes one."
             )
-        network = network(space)
+        made = network(space)
+        if not isinstance(made, nn.Module):
+            raise TypeError(
+                f"network={network!r} made {made!r} of the space; it must make an nn.Module (x, t) -> (..., L, V)."
+            )
+        network = made
     if device is not None and any(parameter.device != device for parameter in network.parameters()):
         network = network.to(device)
     if family == "masked":

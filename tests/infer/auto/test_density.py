@@ -126,6 +126,16 @@ def test_bad_spaces_and_densities():
         fit_density(GRID.log_prob, StateSpace(None, 3))
     with pytest.raises(ValueError, match=r"space\.data"):
         fit_density(GRID.log_prob, GRID.space.masked)
+    with pytest.raises(TypeError, match="space=3 must be a StateSpace"):
+        fit_density(GRID.log_prob, 3)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"log_density is {bad} at the tokens"):
+            fit_density(lambda x, bad=bad: x.sum(-1) + bad, GRID.space, steps=1, num_particles=4, objective="rws")
+    with pytest.raises(TypeError, match="made 3 of the space"):
+        fit_density(GRID.log_prob, GRID.space, network=lambda space: 3)
+    sampler = fit_density(GRID.log_prob, GRID.space, steps=1, num_particles=4, seed=0)
+    with pytest.raises(ValueError, match="n=0 must be"):
+        sampler.weigh(0)
     with pytest.raises(ValueError, match=r"log_density returned \(4, 6\)"):
         fit_density(lambda x: x.double(), GRID.space, steps=1, num_particles=4)
 
