@@ -10,8 +10,11 @@ from torch.nn.functional import linear
 
 from ddm_pyro.spaces import StateSpace
 
-#: Largest number of contrasts H = L (V - 1) with two rounds: a second costs L H^2 a path, the first and the heads L H.
-MAX_TWICE = 256
+#: Largest numbers of contrasts H = L (V - 1) with three rounds and two, by default. Rounds after the first cost L H^2 a
+#: path, the first and the heads L H.
+MAX_THRICE, MAX_TWICE = 64, 256
+#: Products a position, by default, up to ``MAX_THRICE`` contrasts and above.
+SMALL_WIDTH, WIDTH = 32, 8
 
 
 class BeliefNet(nn.Module):
@@ -30,8 +33,8 @@ class BeliefNet(nn.Module):
 
     Args:
         space: a finite StateSpace; masks are allowed in the input.
-        rounds: number of rounds R; default two, one for more than ``MAX_TWICE`` contrasts.
-        width: number of products a position.
+        rounds: number of rounds R; default three for H <= 64, two for H <= 256, else one.
+        width: number of products a position; default 32 for H <= 64, else 8.
 
     Raises:
         ValueError: rounds or width below 0.
@@ -44,14 +47,16 @@ class BeliefNet(nn.Module):
 
     codes: Tensor
 
-    def __init__(self, space: StateSpace, *, rounds: int | None = None, width: int = 8) -> None:
+    def __init__(self, space: StateSpace, *, rounds: int | None = None, width: int | None = None) -> None:
         super().__init__()
         self.length, self.vocab = space.length, space.vocab_size
         self.register_buffer("codes", contrasts(self.vocab), persistent=False)
         self.contrasts = self.codes.shape[-1]
         size = self.length * self.contrasts
         if rounds is None:
-            rounds = 2 if size <= MAX_TWICE else 1
+            rounds = 1 + (size <= MAX_TWICE) + (size <= MAX_THRICE)
+        if width is None:
+            width = SMALL_WIDTH if size <= MAX_THRICE else WIDTH
         for name, value in (("rounds", rounds), ("width", width)):
             if isinstance(value, bool) or int(value) != value or value < 0:
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 0.")

@@ -12,7 +12,7 @@ from torch import nn
 from ddm_pyro import targets
 from ddm_pyro.infer import BeliefNet, TokenMLP, fit_density
 from ddm_pyro.infer.auto.any_order import AnyOrder
-from ddm_pyro.infer.auto.beliefs import MAX_TWICE, contrasts
+from ddm_pyro.infer.auto.beliefs import MAX_THRICE, MAX_TWICE, contrasts
 from ddm_pyro.infer.auto.making import default_network
 from ddm_pyro.spaces import StateSpace
 
@@ -148,6 +148,8 @@ def test_contrasts(vocab):
 @pytest.mark.parametrize(
     ("space", "kind", "rounds"),
     [
+        (StateSpace(2, MAX_THRICE), BeliefNet, 3),
+        (StateSpace(3, MAX_THRICE // 2 + 1), BeliefNet, 2),
         (StateSpace(2, MAX_TWICE), BeliefNet, 2),
         (StateSpace(2, MAX_TWICE + 1), BeliefNet, 1),
         (StateSpace(5, MAX_TWICE // 4), BeliefNet, 2),
