@@ -67,8 +67,9 @@ def is_separable(
         same = (predicted == -torch.inf) & (actual == -torch.inf)
         return bool((same | ((predicted + offset - actual).abs() <= tolerance * (1.0 + actual.abs()))).all())
 
-    likely = max(1, PRIOR_DRAWS // count) * count
-    return all(right(x) for x in (*draws, *mixed)) and right(_prior_draws(problem, likely))
+    # With other latent sites the tables are those of the particles, one draw each.
+    rows, times = (count, -(-PRIOR_DRAWS // count)) if count > 1 else (PRIOR_DRAWS, 1)
+    return all(right(x) for x in (*draws, *mixed)) and all(right(_prior_draws(problem, rows)) for _ in range(times))
 
 
 def forbids(track: Track, table: Tensor) -> bool:

@@ -69,6 +69,18 @@ def test_a_prior_given_other_latent_sites(model, run):
         run(model)
 
 
+@pytest.mark.parametrize("particles", [1, 5, 8, 40])
+def test_few_particles_beside_another_latent(particles):
+    def model():
+        shift = pyro.sample("shift", dist.Normal(0.0, 1.0))
+        x = diffusion_sample("x", PRIOR)
+        pyro.sample("y", dist.Normal(x + shift.unsqueeze(-1), 1.0).to_event(1), obs=torch.tensor([1.0, 0.0]))
+
+    posterior = TwistedSMC(model, particles).run()
+    assert posterior.samples["shift"].shape == (particles,)
+    assert posterior.diagnostics.twist == "separable"
+
+
 def subsampled():
     with pyro.plate("rows", 4, subsample=torch.tensor([0, 1])):
         observe(diffusion_sample("x", PRIOR))

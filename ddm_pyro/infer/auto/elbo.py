@@ -15,8 +15,10 @@ from torch import Tensor
 from ddm_pyro.infer.auto.objectives import Objective, Particles, check_objective, loss_value, surrogate_loss
 from ddm_pyro.infer.auto.traces import Mode, Program, particles, total
 
-#: Particles that a vectorised run is compared on with single runs.
-TRIAL = 3
+#: Particles that a vectorised run is compared on with single runs, and draws until their values differ.
+TRIAL, TRIES = 3, 20
+#: How far log p may differ between runs of other shapes, and of the same, absolutely and relatively.
+ALONE, TOGETHER = 1e-3, 1e-6
 
 
 class ParticleELBO(ELBO):
@@ -141,20 +143,32 @@ def choose(program: Program, wanted: Mode | None = None) -> Mode:
 
 
 def _agrees(program: Program, mode: Mode) -> bool:
-    """Whether particles run together have the densities of particles run alone, up to rounding."""
+    """Whether particles run together have the densities of particles run alone, and none looks at the others."""
     with poutine.block(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            [(log_model, guide, dim)] = program.draw(TRIAL, mode)
-            values = program.one_by_one(guide, TRIAL)
-            log_guide = total(guide, dim, TRIAL)
+            return _compared(program, mode)
         except Exception:  # whatever a program does with shapes it was not written for
             return False
-        for fn, together in ((program.model, log_model), (program.guide, log_guide)):
-            alone = torch.cat([program.single(fn, values, i) for i in range(TRIAL)])
-            if not bool(alone.isfinite().any()) and mode == "plate":
-                return False
-            if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3, equal_nan=True):
+
+
+def _compared(program: Program, mode: Mode) -> bool:
+    for _ in range(TRIES):
+        [(log_model, guide, dim)] = program.draw(TRIAL, mode)
+        values = program.one_by_one(guide, TRIAL)
+        if all(bool((values[name] != values[name][:1]).any()) for name in program.latent):
+            break
+    log_guide = total(guide, dim, TRIAL)
+    for fn, together in ((program.model, log_model), (program.guide, log_guide)):
+        alone = torch.cat([program.single(fn, values, i) for i in range(TRIAL)])
+        if not bool(alone.isfinite().any()) and mode == "plate":
+            return False
+        if not torch.allclose(together, alone, rtol=ALONE, atol=ALONE, equal_nan=True):
+            return False
+        # In the same shapes rounding is the same, so that what a particle has from the others shows.
+        if mode == "plate":
+            among_its_like = torch.stack([program.repeated(fn, guide, i, TRIAL)[i] for i in range(TRIAL)])
+            if not torch.allclose(together, among_its_like, rtol=TOGETHER, atol=TOGETHER, equal_nan=True):
                 return False
     return True
 

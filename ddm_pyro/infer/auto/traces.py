@@ -90,15 +90,28 @@ class Program:
         # Run again on its own draws: densities of transformed values, too, must be those of values without gradient.
         return self.trace(poutine.replay(guide, trace=drawn))
 
+    def repeated(self, fn: Callable[..., Any], guide: Trace, i: int, n: int) -> Tensor:
+        """log p of ``fn``, (N,), in a plate of n particles that all have the values of the guide's particle i."""
+        data, index = {}, torch.full((n,), i)
+        for name in self.shapes:
+            value = guide.nodes[name]["value"]
+            data[name] = value.index_select(self._particle_dim(guide, name, n), index.to(value.device))
+        plate = pyro.plate(PLATE, n, dim=-1 - self.nesting)
+        return total(self.trace(plate(poutine.condition(fn, data=data))), plate.dim, n)
+
+    def _particle_dim(self, guide: Trace, name: str, n: int) -> int:
+        value, event_dim = guide.nodes[name]["value"], guide.nodes[name]["fn"].event_dim
+        at: int = value.dim() - event_dim - 1 - self.nesting
+        if at < 0 or value.shape[at] != n:
+            raise ValueError(f"Site '{name}' has no dimension for {n} particles.")
+        return at
+
     def one_by_one(self, guide: Trace, n: int) -> dict[str, Tensor]:
         """Values of a guide's trace with particles, particle dimension first and the rest as in a single run."""
         values = {}
         for name, shape in self.shapes.items():
-            value, event_dim = guide.nodes[name]["value"], guide.nodes[name]["fn"].event_dim
-            at = value.dim() - event_dim - 1 - self.nesting
-            if at < 0 or value.shape[at] != n:
-                raise ValueError(f"Site '{name}' has no dimension for {n} particles.")
-            values[name] = value.movedim(at, 0).reshape(n, *shape)
+            at = self._particle_dim(guide, name, n)
+            values[name] = guide.nodes[name]["value"].movedim(at, 0).reshape(n, *shape)
         return values
 
     def mapped(self, fn: Callable[..., Any], values: dict[str, Tensor]) -> Tensor:

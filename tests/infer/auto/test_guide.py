@@ -169,6 +169,26 @@ def test_a_model_that_a_plate_of_particles_makes_wrong_in_silence_is_not_run_in_
     assert choose(Program(model, guide).inspected()) == "vmap"
 
 
+@pytest.mark.parametrize(("mean", "mode"), [(lambda z: z.mean(), "vmap"), (lambda z: z.mean(-1), "plate")])
+def test_particles_that_blend_are_found_under_many_data(mean, mode):
+    data = 5.0 + 10.0 * torch.randn(5000)  # log p is -18,600 a particle, the blend of particles some nats of it
+
+    def model():
+        z = pyro.sample("z", dist.Bernoulli(0.5).expand([6]).to_event(1))
+        with pyro.plate("data", 5000):
+            pyro.sample("y", dist.Normal(mean(z), 10.0), obs=data)
+
+    def unit():
+        z = pyro.sample("z", dist.Bernoulli(0.5))
+        with pyro.plate("data", 5000):
+            pyro.sample("y", dist.Normal(mean(z.unsqueeze(-1)), 100.0), obs=data)
+
+    for program in (model, unit):
+        guide = AutoDiscreteDiffusion(program)
+        guide()
+        assert choose(Program(program, guide).inspected()) == mode
+
+
 @pytest.mark.parametrize("mode", ["plate", "vmap", "loop"])
 def test_every_mode_gives_the_weights_of_single_runs(mode):
     guide = AutoDiscreteDiffusion(plated)
@@ -191,7 +211,7 @@ def test_every_objective_trains_every_family(objective, family):
     svi = SVI(plated, guide, pyro.optim.Adam({"lr": 0.01}), loss=guide.elbo(64))
     svi.step()
     before = guide.sample_posterior(2000)
-    for _ in range(60):
+    for _ in range(100):
         svi.step()
     after = guide.sample_posterior(2000)
     assert after.elbo > before.elbo + 0.1
