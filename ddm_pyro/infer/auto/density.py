@@ -101,7 +101,7 @@ def fit_density(
     steps: int = 1000,
     num_particles: int = 256,
     lr: float = 3e-3,
-    anneal: float = 0.0,
+    anneal: float = 0.25,
     seed: int | None = None,
     device: torch.device | str | None = None,
     progress: bool | Report = True,
@@ -118,7 +118,8 @@ def fit_density(
         steps: optimiser steps.
         num_particles: draws a step.
         lr: largest learning rate.
-        anneal: share of the steps over which log_density's factor rises from 0 to 1 (tempering against lost modes).
+        anneal: share of the steps over which log_density's factor rises from 0 to 1: tempering against lost modes,
+            for which the losses of these steps are those of the tempered density.
         seed: fixes initialisation and draws, the global generators left as found; None uses them.
         device: where the network is made and tokens are drawn; default torch's.
         progress: a bar when stderr is a terminal; a function (steps done, loss); or False.

@@ -36,6 +36,7 @@ def test_log_z_and_ess(target, family, objective):
         steps=80,
         num_particles=64,
         lr=0.01,
+        anneal=0.0,
         seed=0,
     )
     draws = sampler.weigh(3000, seed=1)
