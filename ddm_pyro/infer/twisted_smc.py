@@ -119,16 +119,18 @@ class TwistedSMC:
     ) -> Twist:
         some = {n: known[n].unsqueeze(0) if n in known else _nothing(track) for n, track in tracks.items()}
         if self.twist == "none" or not problem.likelihood:
-            return Blind(Separable(problem, some) if known else None)
+            nothing = torch.zeros((1,) * (problem.program.nesting + 1), dtype=torch.float64)
+            return Blind(Separable(problem, some, nothing) if known else None)
         if self.twist != "candidates":
-            tables = factors(problem, tracks, latents)
-            if tables is not None:
+            found = factors(problem, tracks, latents)
+            if found is not None:
+                tables, constant = found
                 sure = is_separable(problem, tracks, tables, latents)
                 if sure or self.twist == "separable":
                     zeros = any(forbids(tracks[n], table) for n, table in tables.items())
                     doubt = DOUBT / max(track.moves for track in tracks.values()) if zeros else 0.0
                     tables = {n: table + some[n] for n, table in tables.items()}
-                    return Separable(problem, tables, doubt if sure else Candidates.defensive)
+                    return Separable(problem, tables, constant, doubt if sure else Candidates.defensive)
             elif self.twist == "separable":
                 raise ValueError("No tokens of positive likelihood were found to read factors off; use 'candidates'.")
         return Candidates(problem, latents, known, self.candidates)
@@ -210,8 +212,7 @@ class _Run:
         for track in self.tracks.values():
             track.resample(ancestors)
         self._tilt = tilt if tilt is None or tilt.shape[:1] != psi.shape[:1] else take(tilt, ancestors)
-        if isinstance(self.twist, Separable) and self.problem.latents:
-            self.twist.tables = {n: take(v, ancestors) for n, v in self.twist.tables.items()}
+        self.twist = self.twist.resampled(ancestors)
 
     def _posterior(self) -> WeightedPosterior:
         program, shape = self.problem.program, self.problem.group_shape

@@ -24,8 +24,12 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 CHUNK_ROWS = 2**16
 
 
-def factors(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Tables log g with log L(x) = c + sum log g_l(x_l), one a site, (P or 1, d_M, ..., d_1, L, V); None if unknown.
+def factors(
+    problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Tensor] | None:
+    """Tables log g with log L(x) = log c + sum log g_l(x_l), and log c; None if unknown.
+
+    Tables are one a site, (P or 1, d_M, ..., d_1, L, V), log c is (P or 1, g_M, ..., g_1).
 
     Each table is read off by changing one token at a time from a base of positive likelihood: exact when the
     likelihood is separable, which ``is_separable`` tries on sequences drawn elsewhere.
@@ -35,7 +39,7 @@ def factors(problem: Problem, tracks: Mapping[str, Track], latents: Mapping[str,
     if base is None:
         return None
     score = problem.log_likelihood(base, latents)
-    return {n: _table(problem, n, track, base, score, latents) for n, track in tracks.items()}
+    return {n: _table(problem, n, track, base, score, latents) for n, track in tracks.items()}, score
 
 
 def is_separable(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ddm_pyro import random
 from ddm_pyro.distributions import inverse_cdf
-from ddm_pyro.infer.resampling import log_mean_exp
+from ddm_pyro.infer.resampling import log_mean_exp, take
 from ddm_pyro.infer.twisted_smc_problem import Problem
 from ddm_pyro.infer.twisted_smc_track import Track
 
@@ -47,6 +47,10 @@ class Twist(ABC):
     def tilt(self, name: str, tracks: Tracks) -> Tensor | None:
         """What each token adds to the log-likelihood, broadcasting to (P, d_M, ..., d_1, L, V); None for nothing."""
 
+    def resampled(self, ancestors: Tensor) -> Twist:
+        """The twist of the particles ``ancestors``, (P, g_M, ..., g_1): itself where it does not know them apart."""
+        return self
+
 
 @dataclass(eq=False)
 class Separable(Twist):
@@ -55,23 +59,32 @@ class Separable(Twist):
     Attributes:
         problem: whose groups the guess is summed over.
         tables: site -> log g, broadcasting to (P, d_M, ..., d_1, L, V).
+        constant: log c, broadcasting to (P, g_M, ..., g_1): particles differ in it where they differ in other sites.
         defensive: 0 where a wrong table only costs effective particles; more where its zeros might be wrong.
     """
 
     problem: Problem
     tables: Mapping[str, Tensor]
+    constant: Tensor
     defensive: float = 0.0
 
     def log_psi(self, tracks: Tracks) -> Tensor:
-        """Sum over sites and tokens of log E_p g."""
-        return sum(
-            self.problem.groups(torch.logsumexp(track.log_p + self.tables[n], -1).sum(-1))
-            for n, track in tracks.items()
-        )  # type: ignore[return-value]
+        """log c and the sum over sites and tokens of log E_p g."""
+        total = self.constant
+        for name, track in tracks.items():
+            total = total + self.problem.groups(torch.logsumexp(track.log_p + self.tables[name], -1).sum(-1))
+        return total
 
     def tilt(self, name: str, tracks: Tracks) -> Tensor:
         """log g."""
         return self.tables[name]
+
+    def resampled(self, ancestors: Tensor) -> Separable:
+        """Tables and constants of the ancestors."""
+        if len(self.constant) != len(ancestors):
+            return self
+        tables = {name: take(table, ancestors) for name, table in self.tables.items()}
+        return replace(self, tables=tables, constant=take(self.constant, ancestors))
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import smc_worlds as worlds
 import torch
@@ -109,6 +110,23 @@ def test_guesses_from_few_completions_are_not_trusted():
     steered, plain = (TwistedSMC(model, 32, twist=twist, candidates=8).run() for twist in ("candidates", "none"))
     spread = [run.log_evidence.exp().std() / run.log_evidence.exp().mean() for run in (steered, plain)]
     assert spread[0] < spread[1]
+
+
+def test_what_another_latent_explains_counts_in_the_guess():
+    """Particles that differ in a shift of all tokens are chosen by how well they explain them together."""
+    torch.manual_seed(10)
+    prior = worlds.prior("first hitting")
+    y = torch.tensor([1.0, 0.0, 2.0]).double().expand(100, 3)
+
+    def model():
+        with pyro.plate("runs", 100):
+            shift = pyro.sample("shift", dist.Normal(torch.zeros(100).double(), 1.0))
+            x = diffusion_sample("x", prior)
+            pyro.sample("y", dist.Normal(x + shift.unsqueeze(-1), 0.5).to_event(1), obs=y)
+
+    steered, plain = (TwistedSMC(model, 64, twist=twist).run() for twist in ("separable", "none"))
+    spread = [run.log_evidence.exp().std() / run.log_evidence.exp().mean() for run in (steered, plain)]
+    assert spread[0] < 0.7 * spread[1]
 
 
 def test_survivors_are_those_the_guess_prefers():
