@@ -125,7 +125,7 @@ class WeightedPosterior:
 
     def probabilities(self, name: str, num_tokens: int | None = None) -> Tensor:
         """Posterior law of every token of a diffusion site, (*batch, L, V)."""
-        size = int(_known(self.samples, name).max()) + 1 if num_tokens is None else num_tokens
+        size = _count_tokens(_known(self.samples, name), num_tokens)
         return self.mean(name, lambda x: torch.nn.functional.one_hot(x, size))
 
     def resample(self, n: int | None = None) -> dict[str, Tensor]:
@@ -180,8 +180,7 @@ class ChainDraws:
 
     def probabilities(self, name: str, num_tokens: int | None = None) -> Tensor:
         """Law of every token of a diffusion site, (*batch, L, V)."""
-        x = _known(self.samples, name)
-        size = int(x.max()) + 1 if num_tokens is None else num_tokens
+        size = _count_tokens(_known(self.samples, name), num_tokens)
         return self.mean(name, lambda tokens: torch.nn.functional.one_hot(tokens, size))
 
     def to_dict(self) -> dict[str, Tensor]:
@@ -197,6 +196,13 @@ def _known(samples: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in samples:
         raise ValueError(f"{name!r} is no inferred site; there are {', '.join(samples)}.")
     return samples[name]
+
+
+def _count_tokens(x: Tensor, given: int | None) -> int:
+    needed = int(x.max()) + 1
+    if given is not None and given < needed:
+        raise ValueError(f"num_tokens={given} is too few: the draws hold the token {needed - 1}.")
+    return needed if given is None else given
 
 
 def _to_arviz(draws: Mapping[str, Tensor]) -> Any:

@@ -48,6 +48,7 @@ class TwistedSMC:
         progress: whether a terminal sees a bar.
 
     Raises:
+        TypeError: ``known`` that is no mapping.
         ValueError: settings out of range; on ``run``, programs that cannot be run so, with the reason.
 
     Example:
@@ -84,6 +85,8 @@ class TwistedSMC:
             raise ValueError(f"twist={twist!r} must be one of {', '.join(get_args(TwistName))}.")
         if candidates < 1:
             raise ValueError(f"candidates={candidates!r} must be at least 1.")
+        if known is not None and not isinstance(known, Mapping):
+            raise TypeError(f"known={known!r} must map the name of a site to its known tokens, as {{'x': tokens}}.")
         self.model, self.num_particles, self.resample_below = model, int(num_particles), float(resample_below)
         self.tempering, self.twist, self.candidates, self.known = tempering, twist, int(candidates), dict(known or {})
         self.progress = progress

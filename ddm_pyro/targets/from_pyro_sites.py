@@ -132,5 +132,5 @@ def masked_out(node: Mapping[str, Any], site: SiteTokens) -> Tensor:
     counted = torch.ones(site.outer_shape, dtype=torch.bool)
     for mask, inner in masks:
         mask = torch.as_tensor(mask)
-        counted = counted & mask.reshape(*mask.shape, *(1,) * inner).to(counted.device)
+        counted = counted & mask.reshape(mask.shape + (1,) * inner).to(counted.device)
     return ~counted.reshape(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class FitResult:
     """
 
     model: Parameterization
-    losses: Tensor
+    losses: Tensor = field(repr=False)
 
 
 def fit(

@@ -74,19 +74,21 @@ def test_particles_are_no_rows(rows, particles):
         vectorized_importance_weights(mixture(rows), guide, num_samples=particles, max_plate_nesting=1)
 
 
-def test_data_may_have_features():
+@pytest.mark.parametrize("features", [1, 4])
+def test_data_may_have_features(features):
     class Featured(nn.Module):
         def forward(self, x, t, y):
             return Biased()(x, t, y.sum(-1))
 
-    y = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(3, features, generator=torch.Generator().manual_seed(0))
 
     def model():
-        with pyro.plate("rows", 2):
+        with pyro.plate("rows", 3):
             coin = pyro.sample("coin", dist.Bernoulli(0.3))
             x = diffusion_sample("x", ddm.X0(Featured(), FORWARD).bind(y=y))
-            pyro.sample("seen", dist.Normal((x.sum(-1) + coin).double(), 0.6), obs=SEEN[:2])
+            pyro.sample("seen", dist.Normal((x.sum(-1) + coin).double(), 0.6), obs=SEEN)
 
+    assert math.isfinite(TraceEnum_ELBO(max_plate_nesting=1).loss(config_enumerate(model), lambda: None))
     guide = poutine.block(model, hide=["seen"])
-    log_w, _, _ = vectorized_importance_weights(model, guide, num_samples=3, max_plate_nesting=1, normalized=False)
-    assert log_w.shape == (3,)
+    log_w, _, _ = vectorized_importance_weights(model, guide, num_samples=5, max_plate_nesting=1, normalized=False)
+    assert log_w.shape == (5,)

@@ -74,6 +74,18 @@ def within_an_event():
     pyro.sample("y", dist.Normal(x.double(), 1.0).mask(KEPT).to_event(1), obs=READ)
 
 
+@pytest.mark.parametrize("mask", [True, False])
+def test_a_scalar_mask(mask):
+    def model():
+        with pyro.poutine.mask(mask=mask):
+            x = pyro.sample("x", dist.Bernoulli(0.3))
+            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(1.0))
+
+    densities = [p * math.exp(-0.5 * (1 - x) ** 2) / math.sqrt(2 * math.pi) for x, p in ((0, 0.7), (1, 0.3))]
+    target = from_pyro(model)
+    assert target.log_evidence == pytest.approx(math.log(sum(densities)) if mask else 0.0, abs=1e-6)
+
+
 @pytest.mark.parametrize("model", [by_handler, by_law, within_an_event])
 def test_masked_variables_are_none(model):
     p = torch.tensor([0.2, 0.5, 0.3]).double()

@@ -69,6 +69,8 @@ def reinforce(particles: Particles) -> Tensor:
     """
     log_weight = particles.log_weight
     if has_data(log_weight) and not bool(log_weight.isfinite().all()):
+        if not bool(particles.log_guide.isfinite().all()):
+            raise ValueError("The guide gives its own particle no finite density: its network returns NaN or infinity.")
         raise ValueError(
             "The model gives a particle probability zero (or NaN), so the ELBO is not finite; train with "
             "objective='rws', or put a finite penalty where the model forbids states."
