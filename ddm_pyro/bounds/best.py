@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from ddm_pyro.bounds.adjoint_ipm import AdjointIPM
 from ddm_pyro.bounds.base import Bound, NotApplicable, Question
@@ -15,9 +15,6 @@ from ddm_pyro.bounds.facts import facts_of
 from ddm_pyro.bounds.kernel_tv import KernelTV
 from ddm_pyro.bounds.path_kl import ConditionedPathKL, PathKL
 from ddm_pyro.bounds.rows import ExitRouting, GeneralizedPinsker, Local, Row
-
-if TYPE_CHECKING:
-    pass
 
 #: Certificates that read the data law through a loss and its entropy alone.
 LOSS: tuple[ContinuousBound, ...] = (PathKL(), ConditionedPathKL())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -21,9 +21,6 @@ from ddm_pyro.bounds.facts import Facts, facts_of, half_l1
 from ddm_pyro.bounds.tables import joint_kernel, position_kernels
 from ddm_pyro.plugins.errors import NotApplicable
 from ddm_pyro.sampling.loop import denoise_law
-
-if TYPE_CHECKING:
-    pass
 
 #: Largest number of states for which the learned reverse kernel is formed, N x N.
 KERNEL_STATES = 256

@@ -4,6 +4,7 @@ from ddm_pyro.infer.auto import AutoDiscreteDiffusion as AutoDiscreteDiffusion
 from ddm_pyro.infer.auto import BeliefNet as BeliefNet
 from ddm_pyro.infer.auto import DensitySampler as DensitySampler
 from ddm_pyro.infer.auto import ParticleELBO as ParticleELBO
+from ddm_pyro.infer.auto import SumNet as SumNet
 from ddm_pyro.infer.auto import TokenMLP as TokenMLP
 from ddm_pyro.infer.auto import fit_density as fit_density
 from ddm_pyro.infer.auto import weigh as weigh

@@ -36,7 +36,8 @@ class TwistedSMC:
 
     Args:
         model: a Pyro program whose latent tokens come from ``diffusion_sample``, written so that it broadcasts over a
-            plate on its left. Other latent sites must not depend on the tokens; they are drawn once a particle.
+            plate on its left. Other latent sites must not depend on the tokens; they are drawn once a particle and
+            never moved, so that much data leave few of their values: read ``stderr``, not ``ess`` alone.
         num_particles: P.
         tempering: exponent of the guess by the share of the way that is done, a number or a function [0, 1] -> (0, 1];
             default 1. It never touches the final weights.

@@ -71,7 +71,8 @@ def from_pyro(
     ``to_event``. Each scalar variable is one position: sites in program order, then plates, then events. The joint
     density is listed, so pmf, conditionals and the denoiser of every process are exact. Variables that ``poutine.mask``
     or ``.mask()`` takes out of the density are uniform and add nothing to the evidence. A program that is one
-    ``DiscreteHMM`` site with categorical observations becomes a ``HiddenMarkov`` instead, at any length.
+    ``DiscreteHMM`` site with categorical observations, itself not observed, becomes a ``HiddenMarkov`` instead, at any
+    length: a chain written with ``pyro.markov`` is listed like any other program.
 
     Args:
         model: a Pyro program, for speed one that broadcasts over a plate on its left.
@@ -99,7 +100,9 @@ def from_pyro(
     program = Program(model, args, kwargs)
     latent = [name for name, node in program.sites.items() if not node["is_observed"]]
     if not latent:
-        raise ValueError("The model has no latent site; there is nothing to list.")
+        raise ValueError(
+            "The model has no latent site; there is nothing to list. (A chain is one DiscreteHMM site without obs=.)"
+        )
     chain = program.sites[latent[0]]["fn"]
     if len(program.sites) == 1 and isinstance(chain, dist.DiscreteHMM):
         return HiddenMarkov.of(chain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -15,9 +15,6 @@ from ddm_pyro.bounds.discrete.estimates import has_posterior
 from ddm_pyro.bounds.discrete.jump_rows import jump_rows
 from ddm_pyro.bounds.discrete.limits import upper_limit
 from ddm_pyro.bounds.discrete.parallel import EXACT_PAIRS, estimated_parallel_error, exact_parallel_error
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

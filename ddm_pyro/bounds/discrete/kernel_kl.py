@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,9 +22,6 @@ from ddm_pyro.bounds.discrete.steps import PAIR_STATES, TABLE_STATES, NotIndepen
 from ddm_pyro.samplers import Ancestral
 from ddm_pyro.samplers.blocks import BlockSampler
 from ddm_pyro.samplers.thinning import ThinningSampler
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -16,9 +16,6 @@ from ddm_pyro.bounds.discrete.contexts import sampler_contexts
 from ddm_pyro.bounds.discrete.path_kl import masked_path_kl
 from ddm_pyro.bounds.discrete.patterns import information_curve
 from ddm_pyro.planning import block_costs, check_curve, optimal_sizes, reveal_error
-
-if TYPE_CHECKING:
-    pass
 
 #: Constants of Theorem 2: the upper one as its proof has it, the lower one as quoted.
 UPPER, LOWER = 1 / 2, 1 / 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -12,9 +12,6 @@ from ddm_pyro.bounds.certificate import Certificate
 from ddm_pyro.bounds.discrete.case import Run
 from ddm_pyro.bounds.discrete.contexts import sampler_contexts
 from ddm_pyro.bounds.discrete.path_kl import masked_path_kl
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,10 @@ def fit_density(
     for name, value, least in (("steps", steps, 1), ("num_particles", num_particles, 2)):
         if isinstance(value, bool) or int(value) != value or value < least:
             raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
-    if not lr > 0 or not 0.0 <= anneal <= 1.0:
-        raise ValueError(f"lr={lr!r} must be positive and anneal={anneal!r} a share of the steps, 0 to 1.")
+    if not lr > 0:
+        raise ValueError(f"lr={lr!r} must be positive.")
+    if not 0.0 <= anneal <= 1.0:
+        raise ValueError(f"anneal={anneal!r} must be a share of the steps, between 0 and 1.")
     device = torch.get_default_device() if device is None else torch.device(device)
     bar = progress_bar(progress, steps, what="fitting")
     with random.indexed(seed, range(num_particles), device), bar as report:

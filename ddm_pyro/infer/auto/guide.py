@@ -45,8 +45,8 @@ class AutoDiscreteDiffusion(AutoGuide):
     Args:
         model: a Pyro model; its latent sites must be discrete with bounded support, its plates vectorised and whole.
         network: an nn.Module (x, t) -> (..., L, V) on sequences with masks (id V) and the time (share of masks), or a
-            function of the StateSpace that makes one; default a ``BeliefNet``, and a ``TokenMLP`` for the uniform
-            family and for large spaces: L (V - 1) > 1024 or L^2 (V - 1) > 2^18.
+            function of the StateSpace that makes one; default a ``BeliefNet``, plus a ``TokenMLP`` up to
+            L (V - 1) = 64; the latter alone for the uniform family and where L (V - 1) > 1024 or L^2 (V - 1) > 2^18.
         objective: default of ``elbo``: "rloo", "rws" or "wdce" (see ``ParticleELBO``).
         family: "masked" or "uniform".
         steps: of the uniform family; default twice L, at least 16 and at most 64.

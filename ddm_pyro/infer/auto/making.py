@@ -12,6 +12,7 @@ from ddm_pyro.infer.auto.any_order import AnyOrder
 from ddm_pyro.infer.auto.beliefs import BeliefNet
 from ddm_pyro.infer.auto.families import Family
 from ddm_pyro.infer.auto.network import TokenMLP
+from ddm_pyro.infer.auto.sums import SumNet
 from ddm_pyro.infer.auto.uniform_chain import UniformChain
 from ddm_pyro.spaces import StateSpace
 
@@ -20,6 +21,8 @@ FamilyName = Literal["masked", "uniform"]
 LEAST_STEPS, MOST_STEPS = 16, 64
 #: Largest number of contrasts H = L (V - 1), and of L H, numbers a particle, with beliefs by default: 512 spins.
 MAX_CONTRASTS, MAX_BELIEFS = 1024, 2**18
+#: Largest H with a perceptron beside the beliefs, and its width.
+MAX_SUM, SMALL_WIDTH = 64, 64
 
 
 def check_family(family: str, steps: int | None) -> FamilyName:
@@ -62,9 +65,11 @@ def make_family(
 
 
 def default_network(space: StateSpace, family: FamilyName) -> nn.Module:
-    """A ``BeliefNet``; a ``TokenMLP`` for the uniform family, and where beliefs would take too much memory."""
+    """A ``BeliefNet``, plus a ``TokenMLP`` on small spaces, where couplings of many tokens can be learned.
+
+    A ``TokenMLP`` alone for the uniform family, and where beliefs would take too much memory.
+    """
     size = space.length * (space.vocab_size - 1)
-    small = size <= MAX_CONTRASTS and space.length * size <= MAX_BELIEFS
-    if family == "masked" and small:
-        return BeliefNet(space)
-    return TokenMLP(space, timed=family == "uniform")
+    if family == "uniform" or size > MAX_CONTRASTS or space.length * size > MAX_BELIEFS:
+        return TokenMLP(space, timed=family == "uniform")
+    return SumNet(BeliefNet(space), TokenMLP(space, width=SMALL_WIDTH)) if size <= MAX_SUM else BeliefNet(space)

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ddm_pyro import targets
-from ddm_pyro.infer import BeliefNet, TokenMLP, fit_density
+from ddm_pyro.infer import BeliefNet, SumNet, TokenMLP, fit_density
 from ddm_pyro.infer.auto.any_order import AnyOrder
 from ddm_pyro.infer.auto.beliefs import MAX_THRICE, MAX_TWICE, contrasts
-from ddm_pyro.infer.auto.making import default_network
+from ddm_pyro.infer.auto.making import MAX_SUM, default_network
 from ddm_pyro.spaces import StateSpace
 
 SPACES = {
@@ -29,6 +29,7 @@ NETWORKS = {
     "linear": lambda space: BeliefNet(space, rounds=0, width=0),
     "one round": lambda space: BeliefNet(space, rounds=1, width=2),
     "three rounds": lambda space: BeliefNet(space, rounds=3, width=0),
+    "sum": lambda space: SumNet(BeliefNet(space, width=2), TokenMLP(space, width=4)),
     "perceptron": lambda space: TokenMLP(space, width=6),
     "timed perceptron": lambda space: TokenMLP(space, width=6, depth=2, timed=True),
 }
@@ -148,7 +149,8 @@ def test_contrasts(vocab):
 @pytest.mark.parametrize(
     ("space", "kind", "rounds"),
     [
-        (StateSpace(2, MAX_THRICE), BeliefNet, 3),
+        (StateSpace(2, MAX_SUM), SumNet, None),
+        (StateSpace(2, MAX_SUM + 1), BeliefNet, 2),
         (StateSpace(3, MAX_THRICE // 2 + 1), BeliefNet, 2),
         (StateSpace(2, MAX_TWICE), BeliefNet, 2),
         (StateSpace(2, MAX_TWICE + 1), BeliefNet, 1),
@@ -175,6 +177,26 @@ def test_bad_options(options):
     [(name, value)] = options.items()
     with pytest.raises(ValueError, match=f"{name}={value!r} must be a whole number"):
         BeliefNet(StateSpace(2, 3), **options)
+
+
+@pytest.mark.parametrize("name", ["parity of four", "one of six"])
+def test_the_default_knows_couplings_of_many(name):
+    length = {"parity of four": 4, "one of six": 6}[name]
+
+    def log_density(x):
+        s = 2.0 * x.double() - 1.0
+        return s.prod(-1) if name == "parity of four" else -4.0 * (x.double().sum(-1) - 1.0).abs()
+
+    space = StateSpace(2, length)
+    sampler = fit_density(log_density, space, steps=300, num_particles=64, lr=0.01, seed=0)
+    draws = sampler.weigh(2000, seed=1)
+    assert torch.logsumexp(log_density(space.enumerate()), 0) - draws.elbo < 0.03
+    assert draws.ess_fraction > 0.9
+
+
+def test_sums_need_short_cuts():
+    with pytest.raises(TypeError, match="Plain has no prefix_logits"):
+        SumNet(TokenMLP(StateSpace(2, 3), width=4), Plain(TokenMLP(StateSpace(2, 3), width=4)))
 
 
 def test_a_field_and_a_coupling_of_three():
