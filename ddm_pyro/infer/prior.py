@@ -34,7 +34,7 @@ class DiffusionPrior(TokenLaw):
 
     - ``"fixed"``: positions are drawn by one fixed plan, an autoregressive law; masked samplers with a plan.
     - ``"exact"``: what ``ddm_pyro.sample`` draws, by ``push`` or by summing over sets of revealed positions; small
-      spaces, or few positions.
+      spaces, or few positions. The pushed law is kept until a parameter or buffer of the model changes.
     - ``"pseudo"``: the same law, its density estimated: log (1/m) sum_j w_j over m random plans, or over m chains of
       noised states where there is no plan. exp of it is unbiased, which importance sampling and SMC need; its log is
       not, so SVI maximises a slightly lower bound. A site drawn under a trace, as in a guide, remembers the plan it

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[2]
 #: Pages whose code needs an installation of its own, and the tests that give it one.
 ELSEWHERE = {"docs/plugins.md": "tests/plugins/test_example.py"}
 #: Pages that train.
-SLOW = {"docs/tutorials/first-report.md", "docs/tutorials/how-good-is-my-sampler.md"}
+SLOW = {
+    f"docs/tutorials/{name}.md"
+    for name in ("discrete-latents", "first-report", "how-good-is-my-sampler", "missing-values")
+}
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if pages.fences(page)]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 

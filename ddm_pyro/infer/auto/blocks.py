@@ -148,8 +148,8 @@ def _bounds(name: str, fn: Any, value: Tensor) -> tuple[Any, Any, bool]:
         )
     raise ValueError(
         f"Site '{name}' ~ {type(fn).__name__} has support {support}; AutoDiscreteDiffusion needs finitely many values "
-        "an element (Bernoulli, Categorical, OneHotCategorical, Binomial, ...), so bound it, for "
-        "example by a Categorical over 0 .. max."
+        "of each element, whatever the others are (Bernoulli, Categorical, OneHotCategorical, Binomial, ...); "
+        "use such a site, for example a Categorical over 0 .. max."
     )
 
 
