@@ -17,6 +17,18 @@ def random_evidence(rng, batch, length, vocab, holes=0.25):
     return evidence
 
 
+def assert_evidence_is_the_sum(target):
+    """log_evidence against the sum over all sequences, far from zero and with an impossible token."""
+    length, vocab = target.space.length, target.space.vocab_size
+    torch.manual_seed(4)
+    scores = torch.randn(2, 3, length, vocab, dtype=torch.float64) - 400.0
+    scores[0, 0, 0, 1:] = -torch.inf
+    atoms = target.space.enumerate()
+    weights = target.log_prob(atoms) + scores[..., torch.arange(length), atoms].sum(-1)
+    torch.testing.assert_close(target.log_evidence(scores), weights.logsumexp(-1))
+    assert target.log_evidence(scores[0, 0]).shape == ()
+
+
 def assert_is_the_law(target, pmf, seed=0, atol=1e-12):
     """log_prob, pmf, entropy, posterior (with holes and impossible rows) against the listed pmf."""
     pmf = np.asarray(pmf, dtype=float).ravel()

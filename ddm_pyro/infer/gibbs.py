@@ -184,9 +184,8 @@ class _Chains:
             tried[..., position] = torch.arange(size, device=z.device).reshape(-1, *(1,) * (z.dim() - 1))
             others = {n: v.repeat(size, *(1,) * (v.dim() - 1)) for n, v in self.z.items()}
             scores = self.problem.log_likelihood({**others, name: tried.flatten(0, 1)}, {}).unflatten(0, (size, -1))
-            scores = torch.where(
-                (scores > -torch.inf).any(0), scores, 0.0
-            )  # from likelihood zero all moves are welcome
+            # From a state of likelihood zero every move is welcome.
+            scores = torch.where((scores > -torch.inf).any(0), scores, 0.0)
             law = (scores.movedim(0, -1) + row[..., position, :size]).softmax(-1)
             z[..., position] = inverse_cdf(law, random.uniform(law.shape[:-1], law.device))
         return z

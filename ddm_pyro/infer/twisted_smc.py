@@ -123,7 +123,8 @@ class TwistedSMC:
     ) -> Twist:
         some = {n: known[n].unsqueeze(0) if n in known else _nothing(track) for n, track in tracks.items()}
         if self.twist == "none" or not problem.likelihood:
-            nothing = torch.zeros((1,) * (problem.program.nesting + 1), dtype=torch.float64)
+            device = next(iter(tracks.values())).x.device
+            nothing = torch.zeros((1,) * (problem.program.nesting + 1), dtype=torch.float64, device=device)
             return Blind(Separable(problem, some, nothing) if known else None)
         if self.twist != "candidates":
             found = factors(problem, tracks, latents)

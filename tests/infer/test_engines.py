@@ -184,7 +184,7 @@ def spread(log_q, values):
     return (q * (values - (q * values).sum()).square()).sum().sqrt().item()
 
 
-def check(engine, program, guide, parameters, loss, deviation, runs=5, tolerance=0.1, **options):
+def assert_value_and_gradient(engine, program, guide, parameters, loss, deviation, runs=5, tolerance=0.1, **options):
     """Value and gradient of an engine against ``loss``, a sum over all paths; ``deviation`` is that of one particle."""
     right = flat(torch.autograd.grad(loss, parameters, allow_unused=True), parameters)
     elbo = engine(num_particles=PARTICLES, vectorize_particles=True, max_plate_nesting=1, **options)
@@ -215,7 +215,7 @@ def elbo(log_q, log_p):
 def test_the_usual_engines(engine, name) -> None:
     program, guide, parameters, log_q, log_p = guided(name)
     deviation = spread(log_q, (log_p - log_q).detach())
-    check(engine, program, guide, parameters, -elbo(log_q, log_p), deviation, **enum(engine))
+    assert_value_and_gradient(engine, program, guide, parameters, -elbo(log_q, log_p), deviation, **enum(engine))
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated, and says a lot
@@ -228,7 +228,9 @@ def test_compiled_engines(engine, name) -> None:
     program, guide, parameters, log_q, log_p = guided(name)
     options = {"ignore_jit_warnings": True, **enum(engine)}
     deviation = spread(log_q, (log_p - log_q).detach())
-    check(engine, program, guide, parameters, -elbo(log_q, log_p), deviation, tolerance=0.2, **options)
+    assert_value_and_gradient(
+        engine, program, guide, parameters, -elbo(log_q, log_p), deviation, tolerance=0.2, **options
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -241,7 +243,7 @@ def test_reweighted_wake_sleep(name) -> None:
     loss = -torch.logsumexp(log_p, 0) - (posterior * own).sum()
     weights = (log_p - log_q - torch.logsumexp(log_p, 0)).detach().exp()
     deviation = spread(log_q, weights * (1 + own - (posterior * own).sum()).detach())
-    check(ReweightedWakeSleep, program, guide, parameters, loss, deviation, 8)
+    assert_value_and_gradient(ReweightedWakeSleep, program, guide, parameters, loss, deviation, 8)
 
 
 @pytest.mark.usefixtures("float64")

@@ -56,3 +56,12 @@ def test_particles_stay_on_the_device_of_the_model(name, default, twist):
         assert posterior.samples["x"].shape == (8, 5, 4)
         assert posterior.log_evidence.device.type == "cuda"
         assert posterior.ess.shape == (5,)
+
+
+def test_known_tokens_stay_on_the_device_of_the_model():
+    with fake_cuda(None), pyro.validation_enabled(False):
+        process = PROCESSES["masked"]()
+        prior = DiffusionPrior(ddm.samplers.Ancestral(), ddm.X0(Table(4, 3), process), density="pseudo", steps=3)
+        known = torch.zeros(4, dtype=torch.int64, device="cuda")
+        posterior = TwistedSMC(lambda: diffusion_sample("x", prior), 8, twist="none", known={"x": known}).run()
+        assert posterior.log_evidence.device.type == "cuda"

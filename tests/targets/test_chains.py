@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from exactness import assert_draws_follow, assert_is_the_law
+from exactness import assert_draws_follow, assert_evidence_is_the_sum, assert_is_the_law
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -279,11 +279,4 @@ def test_potts_refuses(arguments, words):
     ids=str,
 )
 def test_evidence_of_a_product_likelihood(target):
-    length, vocab = target.space.length, target.space.vocab_size
-    torch.manual_seed(4)
-    scores = torch.randn(2, 3, length, vocab, dtype=torch.float64) - 400.0
-    scores[0, 0, 0, 1:] = -torch.inf
-    atoms = target.space.enumerate()
-    weights = target.log_prob(atoms) + scores[..., torch.arange(length), atoms].sum(-1)
-    torch.testing.assert_close(target.log_evidence(scores), weights.logsumexp(-1))
-    assert target.log_evidence(scores[0, 0]).shape == ()
+    assert_evidence_is_the_sum(target)

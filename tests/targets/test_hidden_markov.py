@@ -7,6 +7,7 @@ from itertools import pairwise, product
 import pyro.distributions as dist
 import pytest
 import torch
+from exactness import assert_evidence_is_the_sum
 
 import ddm_pyro as ddm
 from ddm_pyro.targets import HiddenMarkov
@@ -73,13 +74,7 @@ def test_posteriors(make):
 @every
 def test_evidence(make):
     target = make()
-    length, vocab = target.space.length, target.space.vocab_size
-    torch.manual_seed(4)
-    scores = torch.randn(2, 3, length, vocab, dtype=torch.float64) - 400.0
-    scores[0, 0, 0, 1:] = -torch.inf
-    atoms = target.space.enumerate()
-    weights = target.log_prob(atoms) + scores[..., torch.arange(length), atoms].sum(-1)
-    torch.testing.assert_close(target.log_evidence(scores), weights.logsumexp(-1))
+    assert_evidence_is_the_sum(target)
 
 
 @every

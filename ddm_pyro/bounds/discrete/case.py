@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,14 +104,11 @@ def is_exact(model: Parameterization, target: Any) -> bool:
 
 def exact_model(target: Any, process: Process) -> Parameterization:
     """The exact model of ``target`` under ``process``. Raises NotApplicable where the law has no density."""
-    try:
-        return target.denoiser(process)
-    except (NotImplementedError, AttributeError):
-        pass
-    try:
-        return Tabular(target.tabular()).denoiser(process)
-    except (NotImplementedError, AttributeError):
-        raise NotApplicable(f"{target!r} has no density, so nothing says what the exact posterior is.") from None
+    for law in (lambda: target, lambda: Tabular(target.tabular())):
+        with suppress(NotImplementedError, AttributeError):  # what a law without a density says, or lacks
+            exact: Parameterization = law().denoiser(process)
+            return exact
+    raise NotApplicable(f"{target!r} has no density, so nothing says what the exact posterior is.")
 
 
 def data_entropy(target: Any, name: str) -> float:

@@ -22,7 +22,7 @@ LEAST_STEPS, MOST_STEPS = 16, 64
 #: Largest number of contrasts H = L (V - 1), and of L H, numbers a particle, with beliefs by default: 512 spins.
 MAX_CONTRASTS, MAX_BELIEFS = 1024, 2**18
 #: Largest H with a perceptron beside the beliefs, and its width.
-MAX_SUM, SMALL_WIDTH = 64, 64
+MAX_SUM, PERCEPTRON_WIDTH = 64, 64
 
 
 def check_family(family: str, steps: int | None) -> FamilyName:
@@ -72,4 +72,4 @@ def default_network(space: StateSpace, family: FamilyName) -> nn.Module:
     size = space.length * (space.vocab_size - 1)
     if family == "uniform" or size > MAX_CONTRASTS or space.length * size > MAX_BELIEFS:
         return TokenMLP(space, timed=family == "uniform")
-    return SumNet(BeliefNet(space), TokenMLP(space, width=SMALL_WIDTH)) if size <= MAX_SUM else BeliefNet(space)
+    return SumNet(BeliefNet(space), TokenMLP(space, width=PERCEPTRON_WIDTH)) if size <= MAX_SUM else BeliefNet(space)

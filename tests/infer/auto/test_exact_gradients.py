@@ -76,7 +76,7 @@ def gradient(value, family):
     return torch.cat([part.flatten() for part in parts if part is not None])
 
 
-def close(found, right):
+def assert_same_gradient(found, right):
     assert right.norm() > 1e-3
     assert (found - right).norm() / right.norm() < 1e-9
 
@@ -109,7 +109,7 @@ def test_rloo_of_two_particles_has_the_gradient_of_the_elbo(world):
     # The mean over both particles; the baseline of one is the weight of the other.
     weight = (log_p - log_q).detach()
     pair = 0.5 * ((weight[:, None] - weight) * log_q[:, None] + (weight - weight[:, None]) * log_q)
-    close(gradient(-(q[:, None] * q * pair).sum(), family), right)
+    assert_same_gradient(gradient(-(q[:, None] * q * pair).sum(), family), right)
     i, j = 3 % len(paths), 7 % len(paths)
     both = torch.tensor([i, j])
     particles = Particles(log_p[both], log_q[both], log_q[both], torch.zeros(2).double())
@@ -126,9 +126,9 @@ def test_wake_sleep_with_every_path_has_the_gradient_of_the_forward_divergence(w
     log_model, log_guide = log_p + multiplicity, log_q.detach()
     particles = Particles(log_model, log_guide, log_q, torch.zeros_like(log_q))
     full = gradient(wake(particles, denoise=True), family)
-    close(full, right)
+    assert_same_gradient(full, right)
     # The correction is the mean score, which is zero under q.
-    close(gradient(wake(particles), family) - full, gradient(log_q.mean(), family))
+    assert_same_gradient(gradient(wake(particles), family) - full, gradient(log_q.mean(), family))
 
 
 def test_the_denoising_loss_has_the_mean_of_the_path_loss(world):

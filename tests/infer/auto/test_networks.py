@@ -194,6 +194,13 @@ def test_the_default_knows_couplings_of_many(name):
     assert draws.ess_fraction > 0.9
 
 
+def test_sums_add_logits():
+    space = StateSpace((2, 3), 2)
+    parts = [perturbed(BeliefNet, space), perturbed(lambda space: TokenMLP(space, width=4), space)]
+    x, t = torch.tensor([[0, 2], [3, 1]]), torch.tensor([0.0, 0.5]).double()
+    torch.testing.assert_close(SumNet(*parts)(x, t), parts[0](x, t) + parts[1](x, t))
+
+
 def test_sums_need_short_cuts():
     with pytest.raises(TypeError, match="Plain has no prefix_logits"):
         SumNet(TokenMLP(StateSpace(2, 3), width=4), Plain(TokenMLP(StateSpace(2, 3), width=4)))
